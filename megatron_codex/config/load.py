@@ -1,0 +1,212 @@
+"""YAML and `section.key=value` to a frozen config dataclass, with every fault reported at once; and back.
+
+In: a dataclass (sections are nested dataclasses), a YAML file, overrides. Out: an instance, or a ConfigError that lists
+all faults with dotted paths. pydantic is used here only, to check and convert types.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from megatron_codex.errors import MISSING, ConfigError, Fault, InputError
+from megatron_codex.files import atomic_file, require_file
+
+C = TypeVar("C")
+Tree = dict[str, Any]
+
+_RULES = {"missing": "is required", "unexpected_keyword_argument": "is not a known key"}
+
+
+def load_config(cls: type[C], path: Path | str | None = None, overrides: Sequence[str] = ()) -> C:
+    """Read `path` (YAML), apply `section.key=value` overrides in order, check everything, build the config.
+
+    Raises: InputError when the file or an override cannot be read; ConfigError with all faults at once.
+    """
+    tree = read_yaml(path) if path is not None else {}
+    for override in overrides:
+        apply_override(tree, override)
+    return build_config(cls, tree, source=str(path) if path is not None else "")
+
+
+def build_config(cls: type[C], tree: Mapping[str, Any], *, source: str = "") -> C:
+    """Build `cls` from nested mappings. source: file name put before each fault.
+
+    A faulty field would hide the rules that read it and, in one pass, those of every section above it. So the build is
+    repeated without the fields already found faulty until nothing new is found; only then are all faults raised.
+    """
+    adapter = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls))
+    remaining = _copy_tree(tree)
+    faults: list[Fault] = []
+    found: set[str] = set()
+    while True:
+        try:
+            config = adapter.validate_python(remaining)
+            break
+        except ValidationError as error:
+            fresh = [fault for fault in _faults_of(error, cls) if fault.field not in found]
+            readable = [fault for fault in fresh if not found.intersection(fault.others)]
+            faults.extend(readable)
+            removed = [_remove(remaining, fault.field) for fault in fresh]
+            if not any(removed):
+                break
+            found.update(fault.field for fault in fresh)
+    if faults:
+        raise ConfigError(faults, source)
+    return config
+
+
+def config_to_dict(config: Any) -> Tree:
+    """A config dataclass as plain YAML-able values: paths as strings, tuples as lists, enums by value."""
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def save_config(config: Any, path: Path | str) -> None:
+    """Write the resolved config as YAML, atomically; load_config reads it back to an equal object."""
+    with atomic_file(path, "w") as handle:
+        yaml.safe_dump(config_to_dict(config), handle, sort_keys=False, allow_unicode=True, width=120)
+
+
+def read_yaml(path: Path | str) -> Tree:
+    """The mapping in a YAML file. Raises InputError naming file and line when it is not one."""
+    path = require_file(path, "a YAML configuration")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise InputError(where, rule=f"not valid YAML ({problem})", remedy="mend the file") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InputError(str(path), rule="must be a mapping of sections", remedy="write `section:` lines with keys")
+    return tree
+
+
+def apply_override(tree: Tree, override: str) -> None:
+    """Set one `section.key=value` in a nested mapping; the value is read as YAML.
+
+    >>> tree = {}; apply_override(tree, "optimizer.lr=2e-3"); tree
+    {'optimizer': {'lr': 0.002}}
+    """
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError(override, rule="is not of the form section.key=value", remedy="for example optimizer.lr=2e-3")
+    try:
+        value = parse_value(text)
+    except yaml.YAMLError as error:
+        raise InputError(override, rule="the value is not valid YAML", remedy="quote the value") from error
+    node = tree
+    for key in keys[:-1]:
+        child = node.setdefault(key, {})
+        if child is None:
+            child = node[key] = {}
+        if not isinstance(child, dict):
+            raise InputError(override, rule=f"{key!r} is a value, not a section", remedy="check the dotted path")
+        node = child
+    node[keys[-1]] = value
+
+
+def parse_value(text: str) -> Any:
+    """A YAML scalar or list, with 2e-3 and 1E5 read as numbers (YAML 1.1 takes them for strings)."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value) if any(char.isdigit() for char in value) and "_" not in value else value
+        except ValueError:
+            return value
+    return value
+
+
+def _faults_of(error: ValidationError, cls: type[Any]) -> Iterable[Fault]:
+    for detail in error.errors():
+        path = ".".join(str(part) for part in detail["loc"])
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):
+            for fault in cause.faults:
+                yield dataclasses.replace(
+                    fault, field=_join(path, fault.field), others=tuple(_join(path, other) for other in fault.others)
+                )
+            continue
+        kind = detail["type"]
+        rule = _RULES.get(kind) or str(cause or detail["msg"]).replace("Input should be", "must be")
+        value = MISSING if kind == "missing" else detail["input"]
+        yield Fault(field=_owner(cls, path), value=value, rule=rule, remedy=_remedy(cls, path, kind))
+
+
+def _remedy(cls: type[Any], path: str, kind: str) -> str:
+    if kind == "missing":
+        return f"give {path}=... or the key in the YAML file"
+    if kind == "unexpected_keyword_argument":
+        *sections, key = path.split(".")
+        section = _section(cls, sections)
+        names = [field.name for field in dataclasses.fields(section)] if dataclasses.is_dataclass(section) else []
+        close = get_close_matches(key, names, n=1)
+        return f"did you mean {_join('.'.join(sections), close[0])}?" if close else f"known keys: {', '.join(names)}"
+    return "change this value"
+
+
+def _owner(cls: type[Any], path: str) -> str:
+    """The path cut to the config field that holds it (a fault inside a tuple is a fault of its field)."""
+    kept: list[str] = []
+    section: Any = cls
+    for part in path.split("."):
+        kept.append(part)
+        section = _section(section, [part])
+        if not dataclasses.is_dataclass(section):
+            break
+    return ".".join(kept)
+
+
+def _section(cls: Any, keys: Sequence[str]) -> Any:
+    from typing import get_args, get_type_hints
+
+    for key in keys:
+        if not dataclasses.is_dataclass(cls):
+            return None
+        hint = get_type_hints(cls).get(key)
+        cls = next((kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind)), None)
+    return cls
+
+
+def _remove(tree: Tree, path: str) -> bool:
+    """Take a field out of the tree; False when it is not there (a missing or whole-section fault)."""
+    *sections, key = path.split(".")
+    node: Any = tree
+    for section in sections:
+        node = node.get(section) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or key not in node:
+        return False
+    del node[key]
+    return True
+
+
+def _join(path: str, field: str) -> str:
+    return ".".join(part for part in (path, field) if part)
+
+
+def _copy_tree(tree: Mapping[str, Any]) -> Tree:
+    return {key: _copy_tree(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return config_to_dict(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,104 @@
+"""What goes wrong, said in one line, and the exit codes of every command.
+
+A user's mistake is an InputError (exit code 2), work that failed is a WorkError (exit code 1); anything else is a fault
+of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+EXIT_WORK_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+MISSING: object = object()
+"""Stands for "no value was given", where None could be a value."""
+
+_MAX_VALUE_CHARS = 120
+
+
+class InputError(ValueError):
+    """Bad input: where it lies, what was found, the rule it breaks and the remedy, as one line.
+
+    >>> str(InputError("model.num_layers", value=0, rule="must be at least 1", remedy="give a positive count"))
+    'model.num_layers: got 0; must be at least 1; give a positive count'
+    """
+
+    def __init__(self, where: str, *, value: object = MISSING, rule: str, remedy: str) -> None:
+        self.where, self.value, self.rule, self.remedy = where, value, rule, remedy
+        super().__init__(fault_line(where, value, rule, remedy))
+
+
+class WorkError(RuntimeError):
+    """The work itself failed (a rank died, a project's tests did not run): one line, exit code 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One fault of a configuration.
+
+    field: dotted path relative to the section that reports it ("" for the whole section).
+    others: further fields that the rule reads; the fault is dropped when one of them is itself faulty.
+    """
+
+    field: str
+    value: object = MISSING
+    rule: str
+    remedy: str
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return fault_line(self.field, self.value, self.rule, self.remedy)
+
+
+class ConfigError(InputError):
+    """All faults of a configuration at once, a line each."""
+
+    def __init__(self, faults: Sequence[Fault], source: str = "") -> None:
+        self.faults = tuple(faults)
+        self.source = source
+        prefix = f"{source}: " if source else ""
+        ValueError.__init__(self, "\n".join(prefix + str(fault) for fault in self.faults))
+
+
+def raise_faults(faults: Sequence[Fault]) -> None:
+    """Raise ConfigError when there are faults: the last line of a config dataclass's __post_init__."""
+    if faults:
+        raise ConfigError(faults)
+
+
+def fault_line(where: str, value: object, rule: str, remedy: str) -> str:
+    """One line "where: got value; rule; remedy", control characters escaped and long values cut."""
+    parts = [] if value is MISSING else [f"got {_shorten(value)}"]
+    line = f"{where}: " + "; ".join([*parts, rule, remedy])
+    return " ".join(line.split())
+
+
+def _shorten(value: object) -> str:
+    text = str(value) if isinstance(value, os.PathLike) else repr(value)
+    return text if len(text) <= _MAX_VALUE_CHARS else text[:_MAX_VALUE_CHARS] + "..."
+
+
+def run_command(main: Callable[[], object]) -> None:
+    """Run a command's main and turn its errors into one line on stderr and an exit code.
+
+    Only global rank 0 of a multi-process run speaks; every rank exits with the code.
+    Exit codes: 0 done, 1 the work failed, 2 bad input, 130 interrupted.
+    """
+    try:
+        main()
+    except (InputError, WorkError) as error:
+        if os.environ.get("RANK", "0") == "0":
+            for line in str(error).splitlines():
+                print(f"error: {line}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_WORK_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our stdout went away (`... | head`): not an error, and nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,36 @@
+"""Logging and progress bars: rank 0 speaks, both go to stderr, stdout stays for results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Send the library's log lines to stderr; other ranks than 0 speak only from WARNING up, with their rank."""
+    rank = os.environ.get("RANK", "0")
+    form = "%(asctime)s %(name)s: %(message)s" if rank == "0" else f"%(asctime)s rank {rank} %(name)s: %(message)s"
+    logging.basicConfig(stream=sys.stderr, format=form, datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("megatron_codex").setLevel(level if rank == "0" else logging.WARNING)
+
+
+def progress(iterable: Iterable[T], *, total: int | None, description: str, unit: str) -> Iterator[T]:
+    """Iterate with a bar that shows rate and ETA on stderr (rank 0 only; every 10 s when not a terminal)."""
+    terminal = sys.stderr.isatty()
+    yield from tqdm(
+        iterable,
+        total=total,
+        desc=description,
+        unit=f" {unit}",
+        file=sys.stderr,
+        disable=os.environ.get("RANK", "0") != "0",
+        mininterval=0.2 if terminal else 10.0,
+        dynamic_ncols=terminal,
+    )

