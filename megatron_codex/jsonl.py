@@ -104,6 +104,6 @@ def _compressing(path: Path, raw: IO[bytes]) -> Iterator[IO[bytes]]:
             yield handle  # type: ignore[misc]
     elif path.suffix == ".zst":
         with zstandard.ZstdCompressor().stream_writer(raw, closefd=False) as stream:
-            yield stream  # type: ignore[misc]
+            yield stream
     else:
         yield raw

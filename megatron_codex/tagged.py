@@ -119,6 +119,11 @@ def _complex(parts: list[str]) -> complex:
     return complex(float.fromhex(real), float.fromhex(imaginary))
 
 
+def _range(bounds: list[int]) -> range:
+    start, stop, step = bounds
+    return range(start, stop, step)
+
+
 def _integer(text: str) -> int:
     if len(text) > _MAX_INTEGER_BITS // 4 + 3:
         raise NotPlainData("integer too large")
@@ -138,7 +143,7 @@ _DECODE_SCALAR: dict[str, Callable[[Any], Any]] = {
     "c": _complex,
     "b": bytes.fromhex,
     "B": bytearray.fromhex,
-    "r": lambda payload: range(*payload),
+    "r": _range,
     "i": _integer,
 }
 

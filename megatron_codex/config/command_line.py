@@ -78,7 +78,7 @@ def _parser(cls: type[Any], description: str) -> argparse.ArgumentParser:
     for field in dataclasses.fields(cls):
         help_text = docs.get(field.name, "").replace("%", "%%")
         kind = _without_none(hints[field.name])
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             _describe_section(parser, field.name, kind)
         else:
             flag = "--" + field.name.replace("_", "-")

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -39,8 +39,8 @@ def load_config(cls: type[C], path: Path | str | None = None, overrides: Sequenc
 def build_config(cls: type[C], tree: Mapping[str, Any], *, source: str = "") -> C:
     """Build `cls` from nested mappings. source: file name put before each fault.
 
-    A faulty field would hide the rules that read it and, in one pass, those of every section above it. So the build is
-    repeated without the fields already found faulty until nothing new is found; only then are all faults raised.
+    A faulty field hides, in one pass, the rules of every section above it. So the build is repeated with a stand-in for
+    each field found faulty until nothing new is found; rules that read such a field are passed over.
     """
     adapter = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls))
     remaining = _copy_tree(tree)
@@ -54,9 +54,10 @@ def build_config(cls: type[C], tree: Mapping[str, Any], *, source: str = "") -> 
             fresh = [fault for fault in _faults_of(error, cls) if fault.field not in found]
             readable = [fault for fault in fresh if not found.intersection(fault.others)]
             faults.extend(readable)
-            removed = [_remove(remaining, fault.field) for fault in fresh]
-            if not any(removed):
+            if not fresh:
                 break
+            for fault in fresh:
+                _stand_in(cls, remaining, fault.field)
             found.update(fault.field for fault in fresh)
     if faults:
         raise ConfigError(faults, source)
@@ -168,8 +169,6 @@ def _owner(cls: type[Any], path: str) -> str:
 
 
 def _section(cls: Any, keys: Sequence[str]) -> Any:
-    from typing import get_args, get_type_hints
-
     for key in keys:
         if not dataclasses.is_dataclass(cls):
             return None
@@ -178,16 +177,37 @@ def _section(cls: Any, keys: Sequence[str]) -> Any:
     return cls
 
 
-def _remove(tree: Tree, path: str) -> bool:
-    """Take a field out of the tree; False when it is not there (a missing or whole-section fault)."""
+def _stand_in(cls: type[Any], tree: Tree, path: str) -> None:
+    """Put a field's default (or, when it is required, some value of its type) where a faulty value was."""
     *sections, key = path.split(".")
+    owner = _section(cls, sections)
     node: Any = tree
     for section in sections:
-        node = node.get(section) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or key not in node:
-        return False
-    del node[key]
-    return True
+        node = node.setdefault(section, {})
+    node.pop(key, None)
+    required = {field.name for field in dataclasses.fields(owner) if _is_required(field)}
+    if key in required:
+        kind = get_type_hints(owner)[key]
+        node[key] = _some_value(kind)
+
+
+def _some_value(kind: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return {
+            field.name: _some_value(get_type_hints(kind)[field.name])
+            for field in dataclasses.fields(kind)
+            if _is_required(field)
+        }
+    choices = get_args(kind)
+    if get_origin(kind) is tuple:
+        return ()
+    if choices:
+        return choices[0] if not isinstance(choices[0], type) else _some_value(choices[0])
+    return {int: 1, float: 1.0, bool: False}.get(kind, "x")
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _join(path: str, field: str) -> str:

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The README's test command: sets itself up, then ruff, mypy, import-linter and pytest. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tools/bootstrap.sh
+
+# One thread a process: several gloo ranks share the cores, and two OpenMP threads collapse beside another busy process.
+export OMP_NUM_THREADS=1
+
+ruff check .
+ruff format --check .
+mypy
+lint-imports
+exec python -m pytest "$@"

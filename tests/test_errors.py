@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from megatron_codex.errors import ConfigError, Fault, InputError, fault_line
+
+PROGRAM = """
+from megatron_codex.errors import InputError, WorkError, run_command
+def main():
+    {body}
+run_command(main)
+"""
+
+
+def run(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = PROGRAM.format(body=body)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_input_error_is_one_line_even_with_newlines_in_the_value() -> None:
+    line = str(InputError("a.jsonl:3", value="x\ny" * 200, rule="must be\nshort", remedy="cut it"))
+    assert "\n" not in line
+    assert len(line) < 250
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('raise InputError("f", value=1, rule="r", remedy="m")', 2),
+        ('raise WorkError("a rank died")', 1),
+        ("raise KeyboardInterrupt", 130),
+        ("pass", 0),
+    ],
+    ids=["input", "work", "interrupt", "done"],
+)
+def test_exit_code_says_whose_fault_it_was(body: str, code: int) -> None:
+    assert run(body).returncode == code
+
+
+def test_only_rank_0_speaks_and_every_rank_exits_with_the_code() -> None:
+    body = 'raise InputError("f", value=1, rule="r", remedy="m")'
+    first, second = run(body, RANK="0"), run(body, RANK="1")
+    assert first.stderr == "error: f: got 1; r; m\n"
+    assert second.stderr == ""
+    assert second.returncode == 2
+
+
+def test_our_own_faults_keep_their_traceback() -> None:
+    done = run("assert 1 == 2")
+    assert done.returncode == 1
+    assert "AssertionError" in done.stderr
+
+
+def test_config_error_has_a_line_a_fault() -> None:
+    faults = [Fault(field="a", value=1, rule="r", remedy="m"), Fault(field="b", rule="is required", remedy="give b")]
+    assert str(ConfigError(faults, "c.yaml")).splitlines() == [
+        "c.yaml: a: got 1; r; m",
+        "c.yaml: b: is required; give b",
+    ]
+
+
+def test_fault_line_leaves_out_a_missing_value() -> None:
+    from megatron_codex.errors import MISSING
+
+    assert fault_line("x", MISSING, "is required", "give it") == "x: is required; give it"

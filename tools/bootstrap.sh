@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Make .venv once: source it from the repository's root (`. tools/bootstrap.sh`). Seconds when .venv is already whole.
+#
+# The versions that CI tests are installed; setup.py itself asks for ranges. torch comes as your package index gives it
+# (a CUDA build on most). To choose another build, install it into .venv first or set MCX_TORCH, e.g. MCX_TORCH="torch==2.14.1".
+set -euo pipefail
+MCX_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+MCX_TORCH="${MCX_TORCH:-torch==2.13.0}"
+MCX_STAMP="$MCX_ROOT/.venv/.bootstrapped"
+
+mcx_wanted() { cat "$MCX_ROOT/setup.py" "$MCX_ROOT/tools/bootstrap.sh"; echo "$MCX_TORCH $MCX_ROOT"; }
+
+mcx_fail() {
+    echo "error: set-up: $1" >&2
+    exit 1
+}
+
+if [ ! -f "$MCX_STAMP" ] || [ "$(mcx_wanted | sha256sum)" != "$(cat "$MCX_STAMP")" ]; then
+    PYTHON="${PYTHON:-python3}"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+        || mcx_fail "$PYTHON is older than 3.11; set PYTHON to a newer interpreter"
+    echo "set-up: making .venv (once; log: .venv/bootstrap.log)" >&2
+    MCX_START=$SECONDS
+    # --clear: a .venv without the stamp is a set-up that was cut off.
+    "$PYTHON" -m venv --clear "$MCX_ROOT/.venv" || mcx_fail "python -m venv failed (Debian: install python3-venv)"
+    {
+        "$MCX_ROOT/.venv/bin/pip" install --disable-pip-version-check "$MCX_TORCH" \
+            && "$MCX_ROOT/.venv/bin/pip" install --disable-pip-version-check -e "$MCX_ROOT[dev]"
+    } >"$MCX_ROOT/.venv/bootstrap.log" 2>&1 \
+        || { tail -n 5 "$MCX_ROOT/.venv/bootstrap.log" >&2; mcx_fail "pip failed; see .venv/bootstrap.log"; }
+    mcx_wanted | sha256sum >"$MCX_STAMP"
+    echo "set-up: done in $((SECONDS - MCX_START)) s" >&2
+fi
+export PATH="$MCX_ROOT/.venv/bin:$PATH"
