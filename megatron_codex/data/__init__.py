@@ -1,0 +1,1 @@
+"""Indexed datasets and the batches cut from them."""
