@@ -1,0 +1,1 @@
+"""Generated problems: building blocks chained into documented functions (Codex paper, appendix C)."""
