@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 from megatron_codex.errors import InputError
 from megatron_codex.problems.building_blocks.draw import Draw
@@ -49,7 +50,12 @@ def _random_chain(family: Family, value_type: ValueType, length: int, draw: Draw
     return tuple(chain)
 
 
-@cache
 def _is_meaningful(chain: Chain) -> bool:
+    # A step that is lost in its pair is lost in the chain, and pairs are few and remembered: the cheap test first.
+    return all(_every_step_matters(pair) for pair in pairwise(chain)) and _every_step_matters(chain)
+
+
+@cache
+def _every_step_matters(chain: Chain) -> bool:
     judge = Draw("meaningful", *(operation.name for operation in chain))
     return draw_examples(chain, num_examples=_NUM_EXAMPLES_TO_JUDGE, draw=judge) is not None
