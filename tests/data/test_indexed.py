@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from megatron_codex.data.indexed import IndexedDataset, IndexedDatasetWriter
+from megatron_codex.errors import InputError
+
+DOCUMENTS = [[1, 2, 3], [65_535], [4, 0]]
+
+GOLDEN_BIN = bytes.fromhex("010002000300ffff04000000")
+GOLDEN_IDX = bytes.fromhex(
+    "4d4d494449445800000100000000000000" "08" "0300000000000000" "0400000000000000"  # magic, 1, uint16, N, D + 1
+    "03000000" "01000000" "02000000"  # sizes
+    "0000000000000000" "0600000000000000" "0800000000000000"  # pointers, in bytes
+    "0000000000000000" "0100000000000000" "0200000000000000" "0300000000000000"  # documents
+)  # fmt: skip
+
+
+def write(prefix: Path, documents: list[list[int]], dtype: type[np.integer] = np.uint16) -> Path:
+    with IndexedDatasetWriter(prefix, dtype) as writer:
+        for document in documents:
+            writer.add_document(np.array(document, dtype))
+        writer.finalize()
+    return prefix
+
+
+def test_the_bytes_are_the_format_s(tmp_path: Path) -> None:
+    write(tmp_path / "tiny", DOCUMENTS)
+    assert (tmp_path / "tiny.bin").read_bytes() == GOLDEN_BIN
+    assert (tmp_path / "tiny.idx").read_bytes() == GOLDEN_IDX
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.bin", "tiny.idx"]
+
+
+def test_megatron_writes_the_same_bytes(tmp_path: Path) -> None:
+    builder = megatron().IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=np.uint16)
+    for document in DOCUMENTS:
+        builder.add_document(np.array(document), [len(document)])
+    builder.finalize(str(tmp_path / "theirs.idx"))
+    assert (tmp_path / "theirs.bin").read_bytes() == GOLDEN_BIN
+    assert (tmp_path / "theirs.idx").read_bytes() == GOLDEN_IDX
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(arrays(np.uint16, st.integers(0, 50)), max_size=8).map(lambda rest: [np.array([7], np.uint16), *rest]))
+def test_documents_come_back_from_both_readers(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[np.ndarray]
+) -> None:
+    prefix = tmp_path_factory.mktemp("indexed") / "name.with.dots"
+    write(prefix, [document.tolist() for document in documents])
+    ours, theirs = IndexedDataset(prefix), megatron().IndexedDataset(str(prefix))
+    assert len(ours) == len(theirs) == len(documents)
+    assert ours.num_tokens == sum(map(len, documents))
+    assert ours.sizes.tolist() == theirs.sequence_lengths.tolist() == [len(document) for document in documents]
+    for index, document in enumerate(documents):
+        assert np.array_equal(ours.document(index), document)
+        assert np.array_equal(theirs[index], document)
+        assert np.array_equal(ours.slice(index, len(document) // 2, len(document)), document[len(document) // 2 :])
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64], ids=lambda kind: kind.__name__
+)
+def test_every_token_type_comes_back(tmp_path: Path, dtype: type[np.integer]) -> None:
+    largest = int(np.iinfo(dtype).max)
+    dataset = IndexedDataset(write(tmp_path / "typed", [[0, largest], [1]], dtype))
+    assert dataset.dtype == dtype
+    assert dataset.document(0).tolist() == [0, largest]
+
+
+def test_megatron_s_documents_of_several_sequences_are_read_whole(tmp_path: Path) -> None:
+    builder = megatron().IndexedDatasetBuilder(str(tmp_path / "sentences.bin"), dtype=np.int32, multimodal=True)
+    builder.add_document(np.array([1, 2, 3, 4, 5]), [2, 3], [0, 1])
+    builder.add_document(np.array([6]), [1], [0])
+    builder.finalize(str(tmp_path / "sentences.idx"))
+    dataset = IndexedDataset(tmp_path / "sentences")
+    assert [dataset.document(index).tolist() for index in range(len(dataset))] == [[1, 2, 3, 4, 5], [6]]
+
+
+def test_documents_are_views_that_cannot_be_written(tmp_path: Path) -> None:
+    document = IndexedDataset(write(tmp_path / "tiny", DOCUMENTS)).document(0)
+    with pytest.raises(ValueError, match="read-only"):
+        document[0] = 1
+
+
+def test_a_pickled_dataset_is_opened_again_not_copied(tmp_path: Path) -> None:
+    dataset = IndexedDataset(write(tmp_path / "large", [[1] * 10_000]))
+    content = pickle.dumps(dataset)
+    assert len(content) < 1_000
+    assert pickle.loads(content).document(0).tolist() == [1] * 10_000
+
+
+def test_nothing_appears_without_finalize(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), IndexedDatasetWriter(tmp_path / "half", np.uint16) as writer:
+        writer.add_document(np.array([1], np.uint16))
+        raise RuntimeError
+    with IndexedDatasetWriter(tmp_path / "half", np.uint16) as writer:
+        writer.add_document(np.array([1], np.uint16))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_tokens_are_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no tokens were added"):
+        write(tmp_path / "none", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".idx"])
+def test_an_existing_file_is_kept(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"taken{suffix}").write_bytes(b"kept")
+    with pytest.raises(InputError, match=rf"taken\{suffix}: the output exists already"):
+        write(tmp_path / "taken", DOCUMENTS)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"kept"]
+
+
+@pytest.mark.parametrize("ids", [[70_000], [-1]], ids=str)
+def test_an_id_too_large_for_the_type_is_refused(tmp_path: Path, ids: list[int]) -> None:
+    with (
+        pytest.raises(InputError, match=r"document 0: .*must fit uint16"),
+        IndexedDatasetWriter(tmp_path / "wide", np.uint16) as writer,
+    ):
+        writer.add_document(np.array(ids))
+    assert list(tmp_path.iterdir()) == []
+
+
+def cut(content: bytes) -> bytes:
+    return content[:-1]
+
+
+def lengthen(content: bytes) -> bytes:
+    return content + b"\0\0"
+
+
+def patch(offset: int, value: bytes) -> Callable[[bytes], bytes]:
+    return lambda content: content[:offset] + value + content[offset + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage", "message"),
+    [
+        pytest.param(".bin", cut, r"tiny\.bin: .*11 bytes found, 12 expected", id="bin-truncated"),
+        pytest.param(".bin", lengthen, r"tiny\.bin: .*14 bytes found, 12 expected", id="bin-too-long"),
+        pytest.param(".bin", lambda content: b"", r"tiny\.bin: the file is empty", id="bin-empty"),
+        pytest.param(".idx", cut, r"tiny\.idx: .*101 bytes found, 102 or 105 expected", id="idx-truncated"),
+        pytest.param(".idx", lambda content: content[:20], r"tiny\.idx: .*20 bytes found, 34 exp", id="idx-header-cut"),
+        pytest.param(".idx", lambda content: content[:5], r"tiny\.idx: .*must begin with", id="idx-magic-cut"),
+        pytest.param(".idx", patch(0, b"X"), r"tiny\.idx: .*must begin with", id="idx-magic"),
+        pytest.param(".idx", patch(9, b"\2"), r"tiny\.idx: got 2; must be of version 1", id="idx-version"),
+        pytest.param(".idx", patch(17, b"\6"), r"tiny\.idx: got 6; the token type's code", id="idx-float"),
+        pytest.param(".idx", patch(18, b"\xff" * 8), r"tiny\.idx: .*102 bytes found", id="idx-count"),
+        pytest.param(".idx", patch(34, b"\4"), r"tiny\.idx: damaged: its pointers and sizes", id="idx-size"),
+        pytest.param(".idx", patch(34, struct.pack("<i", -3)), r"tiny\.idx: damaged: its poi", id="idx-negative-size"),
+        pytest.param(".idx", patch(46 + 8, b"\5"), r"tiny\.idx: damaged: its pointers", id="idx-pointer"),
+        pytest.param(".idx", patch(70, b"\1"), r"tiny\.idx: damaged: its documents", id="idx-first-document"),
+        pytest.param(".idx", patch(78, b"\3"), r"tiny\.idx: damaged: its documents", id="idx-documents-out-of-order"),
+        pytest.param(".idx", patch(94, b"\2"), r"tiny\.idx: damaged: its documents", id="idx-last-document"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named(tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes], message: str) -> None:
+    path = tmp_path / f"tiny{suffix}"
+    write(tmp_path / "tiny", DOCUMENTS)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=message):
+        IndexedDataset(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".idx"])
+def test_a_missing_file_is_named(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path / "tiny", DOCUMENTS)
+    (tmp_path / f"tiny{suffix}").unlink()
+    with pytest.raises(InputError, match=rf"tiny\{suffix}: no such file"):
+        IndexedDataset(tmp_path / "tiny")
+
+
+def test_the_fingerprint_tells_datasets_apart(tmp_path: Path) -> None:
+    def fingerprint(name: str, documents: list[list[int]]) -> str:
+        return IndexedDataset(write(tmp_path / name, documents)).fingerprint()
+
+    assert fingerprint("a", DOCUMENTS) == fingerprint("b", DOCUMENTS)
+    assert fingerprint("a2", DOCUMENTS) != fingerprint("other-token", [[1, 2, 3], [65_534], [4, 0]])
+    assert fingerprint("a3", DOCUMENTS) != fingerprint("other-bounds", [[1, 2], [3, 65_535], [4, 0]])
+
+
+def megatron():
+    return pytest.importorskip("megatron.core.datasets.indexed_dataset", reason="megatron-core is not installed")
