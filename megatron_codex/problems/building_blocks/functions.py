@@ -12,6 +12,7 @@ from megatron_codex.problems.building_blocks.chains import Chain
 from megatron_codex.problems.building_blocks.draw import Draw
 from megatron_codex.problems.building_blocks.family import Family, Operation
 from megatron_codex.problems.building_blocks.hold_out import Split, split_of_wording
+from megatron_codex.problems.docstrings import quote_docstring
 
 INDENT = "    "
 _CHANCE_OF_PRONOUN = 0.7
@@ -36,10 +37,7 @@ class Function:
     @property
     def quoted_docstring(self) -> str:
         """The docstring as it stands in the source."""
-        if "\n" not in self.docstring:
-            return f'{INDENT}"""{self.docstring}"""\n'
-        lines = "".join(f"{INDENT}{line}\n" for line in self.docstring.splitlines())
-        return f'{INDENT}"""\n{lines}{INDENT}"""\n'
+        return quote_docstring(self.docstring, indent=INDENT)
 
 
 def draw_function(family: Family, chain: Chain, *, split: Split, draw: Draw) -> Function | None:
