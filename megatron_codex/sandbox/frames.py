@@ -1,0 +1,77 @@
+"""Messages between processes: 4 bytes of length (big-endian), then that much JSON. Every size is checked before use.
+
+A peer may be hostile: whatever it sends yields a JSON value, BrokenFrame or EOFError, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import struct
+import time
+from typing import Any
+
+MAX_FRAME_BYTES = 8 << 20
+_HEADER = struct.Struct(">I")
+_READ_BYTES = 1 << 20
+
+
+class BrokenFrame(ValueError):
+    """What came (or was to be sent) is no message: too large, not JSON, or nested too deep."""
+
+
+class FrameTimeout(Exception):
+    """The peer neither sent nor took bytes before the deadline."""
+
+
+def write_frame(descriptor: int, message: Any, *, deadline: float | None = None) -> None:
+    """Send one message. deadline: of time.monotonic(), for non-blocking descriptors.
+
+    Raises: BrokenFrame when it is too large, OSError (EPIPE, ECONNRESET) when the peer is gone, FrameTimeout.
+    """
+    body = json.dumps(message).encode()
+    if len(body) > MAX_FRAME_BYTES:
+        raise BrokenFrame(f"a message of {len(body)} bytes; at most {MAX_FRAME_BYTES} are allowed")
+    rest = memoryview(_HEADER.pack(len(body)) + body)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            _wait(descriptor, select.POLLOUT, deadline)
+
+
+def read_frame(descriptor: int, *, deadline: float | None = None) -> Any:
+    """Receive one message. Raises: EOFError when the peer is gone, BrokenFrame, FrameTimeout."""
+    (size,) = _HEADER.unpack(_read_exactly(descriptor, _HEADER.size, deadline))
+    if size > MAX_FRAME_BYTES:
+        raise BrokenFrame(f"a message of {size} bytes was announced; at most {MAX_FRAME_BYTES} are allowed")
+    body = _read_exactly(descriptor, size, deadline)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BrokenFrame(f"not JSON: {error}") from error
+
+
+def _read_exactly(descriptor: int, size: int, deadline: float | None) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        try:
+            part = os.read(descriptor, min(size - len(parts), _READ_BYTES))
+        except BlockingIOError:
+            _wait(descriptor, select.POLLIN, deadline)
+            continue
+        except ConnectionResetError:
+            part = b""
+        if not part:
+            raise EOFError("the other process is gone")
+        parts += part
+    return bytes(parts)
+
+
+def _wait(descriptor: int, event: int, deadline: float | None) -> None:
+    poll = select.poll()
+    poll.register(descriptor, event)
+    timeout_ms = None if deadline is None else max(0, (deadline - time.monotonic()) * 1000)
+    if not poll.poll(timeout_ms):
+        raise FrameTimeout("no answer in time")

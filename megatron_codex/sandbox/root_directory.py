@@ -1,0 +1,141 @@
+"""The file system a jailed process sees: a small tmpfs with the interpreter bound read-only, and nothing of the host's.
+
+In: host directories to show (at their own paths), for a project run also the project to copy. Out: this process's mount
+namespace has that root and no other mount; the old root is detached.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from megatron_codex.sandbox import kernel
+
+SCRATCH = "/tmp"
+PROJECT = "/project"
+OUTPUT = "/output"
+SHARED_MEMORY = "/dev/shm"
+
+_MIB = 1 << 20
+SCRATCH_BYTES, SCRATCH_FILES = 16 * _MIB, 1024
+_PROJECT_BYTES, _PROJECT_FILES = 1024 * _MIB, 100_000
+_OUTPUT_BYTES, _OUTPUT_FILES = 256 * _MIB, 4096
+_ROOT_BYTES, _ROOT_FILES = _MIB, 4096
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+_ETC = {
+    "passwd": "jail:x:1000:1000::/tmp:/bin/sh\n",
+    "group": "jail:x:1000:\n",
+    "hosts": "127.0.0.1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+
+
+def interpreter_paths(*, with_programs: bool) -> list[str]:
+    """Host paths that this interpreter needs to go on importing its standard library (or, with_programs, to be run)."""
+    if with_programs:
+        paths = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", sys.base_prefix]
+    else:
+        # The directory above the standard library holds libpython and, in conda, the libraries of its C modules.
+        library = str(Path(os.__file__).resolve().parent.parent)
+        paths = ["/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/usr/share/zoneinfo", library]
+    return [path for path in paths if Path(path).is_dir()]
+
+
+def without_nested(paths: Iterable[str]) -> list[str]:
+    """Real paths, sorted, without those that lie inside another."""
+    kept: list[str] = []
+    for path in sorted({str(Path(path).resolve()) for path in paths}):
+        if not any(path == outer or path.startswith(outer + "/") for outer in kept):
+            kept.append(path)
+    return kept
+
+
+def enter_root_directory(read_only: Iterable[str], *, project: str | None = None, owner: int | None = None) -> None:
+    """Build the new root and pivot to it. Needs a mount namespace of its own and CAP_SYS_ADMIN in it.
+
+    project: directory to copy, writable, to /project; /output, /tmp and /proc are then made too. owner: uid and gid
+    that the copied files shall have, where this process is root.
+    """
+    named = list(read_only)
+    kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+    # Opened before the stage hides what lies below it; a path through /proc/self/fd needs no right on its parents.
+    sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in without_nested(named)}
+    devices = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in DEVICES}
+    copied = os.open(project, os.O_PATH | os.O_CLOEXEC) if project is not None else None
+    stage = next(path for path in ("/tmp", "/mnt", "/usr") if Path(path).is_dir())
+    kernel.mount_tmpfs(stage, size_bytes=_ROOT_BYTES, num_files=_ROOT_FILES, mode="755", executable=True)
+    Path(stage + SCRATCH).mkdir(mode=0o1777)
+    if copied is not None:
+        _add_project(stage, f"/proc/self/fd/{copied}", owner)
+    for path, descriptor in devices.items():
+        _bind(descriptor, stage + path)
+    for path, descriptor in sources.items():
+        _bind(descriptor, stage + path)
+        kernel.set_mount_attributes(
+            stage + path, kernel.MOUNT_READ_ONLY | kernel.MOUNT_NOSUID | kernel.MOUNT_NODEV, recursive=True
+        )
+    _add_symlinks(stage, named)
+    for descriptor in (*sources.values(), *devices.values()):
+        os.close(descriptor)
+    kernel.pivot_root_to(stage)
+    kernel.set_mount_attributes("/", kernel.MOUNT_READ_ONLY | kernel.MOUNT_NOSUID, recursive=False)
+
+
+def mount_own_processes() -> None:
+    """A /proc that shows this pid namespace and nothing outside it (over whatever was there)."""
+    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+
+
+def _bind(descriptor: int, target: str) -> None:
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        Path(target).mkdir(parents=True, exist_ok=True)
+    else:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).touch()
+    kernel.mount(f"/proc/self/fd/{descriptor}", target, "", kernel.MS_BIND | kernel.MS_REC)
+
+
+def _add_symlinks(stage: str, named: Iterable[str]) -> None:
+    """Where a path to show is a symlink on the host (/lib -> usr/lib), make it one here."""
+    for path in named:
+        real = str(Path(path).resolve())
+        link = Path(stage + path)
+        if real != path and not link.exists() and not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(real)
+
+
+def _add_project(stage: str, source: str, owner: int | None) -> None:
+    # A fresh proc mount is only allowed to a user namespace in which one is visible already: this one, until then.
+    Path(stage + "/proc").mkdir()
+    kernel.mount("proc", stage + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    # /tmp is a mount of its own already here, so that paths to show may lie below it.
+    kernel.mount_tmpfs(stage + SCRATCH, size_bytes=_OUTPUT_BYTES, num_files=_PROJECT_FILES)
+    for path, size_bytes, num_files in (
+        (OUTPUT, _OUTPUT_BYTES, _OUTPUT_FILES),
+        (SHARED_MEMORY, SCRATCH_BYTES, SCRATCH_FILES),
+        (PROJECT, _PROJECT_BYTES, _PROJECT_FILES),
+    ):
+        Path(stage + path).mkdir(parents=True)
+        kernel.mount_tmpfs(stage + path, size_bytes=size_bytes, num_files=num_files, executable=path == PROJECT)
+    Path(stage + "/etc").mkdir()
+    for name, text in _ETC.items():
+        Path(stage, "etc", name).write_text(text)
+    shutil.copytree(source + "/.", stage + PROJECT, symlinks=True, ignore=_special_files, dirs_exist_ok=True)
+    if owner is not None:
+        for directory, _, files in os.walk(stage + PROJECT):
+            for path in (directory, *(os.path.join(directory, name) for name in files)):  # noqa: PTH118 - a hot loop
+                os.chown(path, owner, owner, follow_symlinks=False)
+
+
+def _special_files(directory: str, names: list[str]) -> list[str]:
+    """Names that are neither a file, a directory nor a symlink: reading a fifo would block for ever."""
+    kinds = {name: (Path(directory) / name).lstat().st_mode for name in names}
+    return [
+        name for name, mode in kinds.items() if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+    ]

@@ -1,0 +1,155 @@
+"""Which system calls a jailed process may make: two allow-lists, compiled to a seccomp filter.
+
+In: a profile's name, the machine's system call table. Out: BPF that allows what is listed, answers EPERM to all else,
+and kills a process that calls through another architecture's entry. What is not listed is denied: no socket, mount,
+namespace, ptrace, process_vm_*, io_uring, keyctl, bpf, perf, userfaultfd, clock setting, SysV IPC or limit change.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from typing import Literal
+
+from megatron_codex.sandbox.kernel import architecture, system_call
+from megatron_codex.sandbox.syscall_numbers import Architecture
+
+ProfileName = Literal["judge", "trace"]
+
+JUDGE_CALLS = """
+    mmap mprotect munmap mremap madvise brk
+    read write readv writev pread64 pwrite64 lseek open openat close close_range stat lstat fstat newfstatat statx
+    access faccessat faccessat2 getdents getdents64 getcwd chdir readlink readlinkat mkdir mkdirat rmdir unlink unlinkat
+    rename renameat renameat2 truncate ftruncate fsync fdatasync dup dup2 dup3 fcntl umask utimensat pipe pipe2
+    fadvise64 select pselect6 poll ppoll epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2
+    nanosleep clock_nanosleep sched_yield futex restart_syscall
+    rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack tgkill
+    setitimer getitimer alarm pause
+    getpid gettid getppid getpgrp getuid geteuid getgid getegid uname sysinfo times getrusage getrlimit
+    sched_getaffinity getrandom clock_gettime clock_getres gettimeofday time
+    exit exit_group arch_prctl set_tid_address set_robust_list rseq
+""".split()  # noqa: SIM905 - a list of words
+"""One Python program on plain data: memory, its own files and signals, threads. tgkill (abort, raise) cannot leave the
+pid namespace, nor, without one, the Landlock domain's signal scope."""
+
+TRACE_CALLS = """
+    execve fork vfork wait4 waitid kill tkill pidfd_open pidfd_send_signal setpgid setsid getpgid getsid
+    getresuid getresgid getgroups sched_setaffinity sched_getparam sched_getscheduler sched_get_priority_max
+    sched_get_priority_min getpriority setpriority
+    chmod fchmod fchmodat link linkat symlink symlinkat mknod mknodat chown fchown lchown fchownat flock fallocate
+    copy_file_range sendfile splice tee statfs fstatfs fchdir creat utime utimes futimesat preadv pwritev
+    getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr sync_file_range msync mincore memfd_create
+    inotify_init1 inotify_add_watch inotify_rm_watch eventfd epoll_create epoll_pwait2
+    timerfd_create timerfd_settime timerfd_gettime signalfd4 membarrier
+    sendto recvfrom sendmsg recvmsg shutdown getsockname getpeername getsockopt setsockopt
+""".split()  # noqa: SIM905 - a list of words
+"""A project's test suite besides: processes, files of every kind, what a socketpair needs (no other socket exists)."""
+
+# <linux/filter.h>, <linux/seccomp.h>
+_LOAD, _IF_EQUAL, _IF_GREATER_EQUAL, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_DENY = _ERRNO | errno.EPERM
+_NUMBER_OFFSET, _ARCH_OFFSET, _ARGUMENTS_OFFSET = 0, 4, 16
+_X32_BIT = 0x40000000
+_SET_MODE_FILTER = 1
+
+_CLONE_ANY_NAMESPACE = 0x7E020000
+_CLONE_THREAD = 0x00010000
+_AF_UNIX = 1
+_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
+_PRCTLS = (1, 3, 15, 16, 23, 0x53564D41)  # SET_PDEATHSIG GET_DUMPABLE SET_NAME GET_NAME CAPBSET_READ SET_VMA
+
+Instruction = tuple[int, int, int, int]
+
+
+def build_filter(profile: ProfileName, machine: Architecture) -> bytes:
+    """The filter's instructions, 8 bytes each (struct sock_filter)."""
+    numbers = machine.numbers
+    program: list[Instruction] = [
+        _load(_ARCH_OFFSET),
+        (_IF_EQUAL, 1, 0, machine.audit),
+        _answer(_KILL_PROCESS),
+        _load(_NUMBER_OFFSET),
+        (_IF_GREATER_EQUAL, 0, 1, _X32_BIT),
+        _answer(_KILL_PROCESS),
+    ]
+    for name, body in _checked_calls(profile).items():
+        program += [(_IF_EQUAL, 0, len(body), numbers[name]), *body]
+    for name in JUDGE_CALLS + (TRACE_CALLS if profile == "trace" else []):
+        if name in numbers:
+            program += [(_IF_EQUAL, 0, 1, numbers[name]), _answer(_ALLOW)]
+    program.append(_answer(_DENY))
+    return b"".join(struct.pack("<HBBI", code, jt, jf, value) for code, jt, jf, value in program)
+
+
+def install_filter(program: bytes) -> None:
+    """Bind this (single-threaded) process and its children to the filter, for good. Needs no_new_privs."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    header = _FilterHeader(len(program) // 8, ctypes.addressof(instructions))
+    system_call("seccomp", _SET_MODE_FILTER, 0, ctypes.byref(header))
+
+
+def filter_for_this_machine(profile: ProfileName) -> bytes:
+    return build_filter(profile, architecture())
+
+
+class _FilterHeader(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+def _checked_calls(profile: ProfileName) -> dict[str, list[Instruction]]:
+    """Calls whose arguments decide; each body loads what it needs and always answers."""
+    trace = profile == "trace"
+    calls = {
+        # Their flags lie in memory, out of a filter's sight; glibc falls back to clone and openat.
+        "clone3": [_answer(_ERRNO | errno.ENOSYS)],
+        "openat2": [_answer(_ERRNO | errno.ENOSYS)],
+        "clone": _clone_into_no_namespace(threads_only=not trace),
+        "ioctl": _allow_values(1, _IOCTLS),
+        "prlimit64": _read_own_limits(),
+        "prctl": _allow_values(0, _PRCTLS),
+    }
+    if trace:
+        calls["socketpair"] = _allow_values(0, (_AF_UNIX,))
+    return calls
+
+
+def _clone_into_no_namespace(*, threads_only: bool) -> list[Instruction]:
+    body = [_load_argument(0), (_IF_ANY_BIT, 2, 0, _CLONE_ANY_NAMESPACE)]
+    # Where processes may be made, any other flags do: the test below always holds.
+    body.append((_IF_ANY_BIT, 0, 1, _CLONE_THREAD) if threads_only else (_IF_GREATER_EQUAL, 0, 1, 0))
+    return [*body, _answer(_ALLOW), _answer(_DENY)]
+
+
+def _allow_values(argument: int, values: tuple[int, ...]) -> list[Instruction]:
+    body = [_load_argument(argument)]
+    for value in values:
+        body += [(_IF_EQUAL, 0, 1, value), _answer(_ALLOW)]
+    return [*body, _answer(_DENY)]
+
+
+def _read_own_limits() -> list[Instruction]:
+    """prlimit64(0, resource, NULL, old): pid and both halves of the new limit's pointer are zero."""
+    return [
+        _load_argument(0),
+        (_IF_EQUAL, 0, 5, 0),
+        _load_argument(2),
+        (_IF_EQUAL, 0, 3, 0),
+        _load_argument(2, high=True),
+        (_IF_EQUAL, 0, 1, 0),
+        _answer(_ALLOW),
+        _answer(_DENY),
+    ]
+
+
+def _load(offset: int) -> Instruction:
+    return (_LOAD, 0, 0, offset)
+
+
+def _load_argument(index: int, *, high: bool = False) -> Instruction:
+    return _load(_ARGUMENTS_OFFSET + 8 * index + (4 if high else 0))
+
+
+def _answer(action: int) -> Instruction:
+    return (_RETURN, 0, 0, action)

@@ -1,0 +1,179 @@
+"""The driver's side of one worker process: starts it, has programs spawned and stopped, hears how they ended.
+
+In: a JailPlan. Out: a Worker. The process is started from scratch (python -I, empty environment), never forked from the
+driver, so nothing of the driver's memory, environment or descriptors is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import megatron_codex
+from megatron_codex.sandbox.jail import JailPlan, Limits
+from megatron_codex.sandbox.zygote import MAX_MESSAGE_BYTES
+
+_START_S = 60.0
+_STOP_S = 5.0
+_PRELOADED = (
+    "collections, collections.abc, itertools, functools, math, re, string, random, heapq, bisect, operator, copy, "
+    "datetime, decimal, fractions, statistics, typing, dataclasses, enum, hashlib, json, cmath, textwrap, numbers"
+)
+"""What programs import most: loaded once in the worker, shared by every program."""
+_START = (
+    "import sys, os, socket; sys.path.insert(0, sys.argv[1]); sys.path += sys.argv[2:]; "
+    f"import {_PRELOADED}; from megatron_codex.sandbox import zygote; sys.path.pop(0); "
+    "control = os.dup(0); null = os.open(os.devnull, os.O_RDWR); [os.dup2(null, n) for n in (0, 1, 2)]; "
+    "os.close(null) if null > 2 else None; zygote.main(control)"
+)
+
+
+class WorkerError(RuntimeError):
+    """The worker process failed: no statement about any program."""
+
+
+class JailRefusedError(WorkerError):
+    """The kernel refused a step of entering the jail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a program's process ended.
+
+    exit: code, or minus the signal's number. stopped: "" or why the worker killed it: cpu, wall, memory, asked.
+    setup_error: not empty when the jail could not be closed, so that the program never ran.
+    """
+
+    run: int
+    exit: int
+    stopped: str
+    setup_error: str
+    cpu_s: float
+    wall_s: float
+
+
+class Worker:
+    """One worker process. Not for use from several threads at once."""
+
+    def __init__(self, plan: JailPlan, *, import_paths: Sequence[str] = ()) -> None:
+        """Start it. import_paths: entries for programs' sys.path.
+
+        Raises: JailRefusedError naming what the kernel refused; WorkerError when it does not start.
+        """
+        self._connection, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._runs = 0
+        self._endings: dict[int, Ending] = {}
+        package_root = str(Path(megatron_codex.__file__).resolve().parent.parent)
+        interpreter = str(Path(sys.executable).resolve())
+        with other_end:
+            self._process = subprocess.Popen(
+                [interpreter, "-I", "-S", "-B", "-X", "utf8", "-c", _START, package_root, *import_paths],
+                stdin=other_end.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={},
+            )
+        own_pidfd = os.pidfd_open(os.getpid())
+        try:
+            socket.send_fds(self._connection, [json.dumps({"plan": asdict(plan)}).encode()], [own_pidfd])
+            reply = self._receive(time.monotonic() + _START_S)
+        except (OSError, WorkerError) as error:
+            raise WorkerError(f"the sandbox's worker process did not start: {self._last_words() or error}") from error
+        finally:
+            os.close(own_pidfd)
+        if "failed" in reply:
+            self.close()
+            raise JailRefusedError(reply["failed"])
+
+    def spawn(
+        self,
+        role: str,
+        descriptors: Sequence[int],
+        limits: Limits,
+        *,
+        stdout: int | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> int:
+        """Have a program started that holds copies of `descriptors`; returns the number of the run."""
+        self._runs += 1
+        request = {
+            "do": "spawn",
+            "run": self._runs,
+            "role": role,
+            "limits": asdict(limits),
+            "has_stdout": stdout is not None,
+            "arguments": arguments or {},
+        }
+        self._send(request, [*descriptors, *([stdout] if stdout is not None else [])])
+        return self._runs
+
+    def stop(self, run: int) -> None:
+        """Have a program killed; its Ending still comes."""
+        self._send({"do": "stop", "run": run}, [])
+
+    def collect(self, descriptor: int, *, limit_bytes: int) -> None:
+        """Have the files of /output sent to `descriptor` (project_program.send_output)."""
+        self._send({"do": "collect", "limit_bytes": limit_bytes}, [descriptor])
+
+    def wait(self, run: int, *, timeout_s: float) -> Ending:
+        """The program's end. Raises: WorkerError when the worker does not tell it in time."""
+        deadline = time.monotonic() + timeout_s
+        while run not in self._endings:
+            ending = Ending(**self._receive(deadline))
+            self._endings[ending.run] = ending
+        return self._endings.pop(run)
+
+    def fileno(self) -> int:
+        """Readable when the next Ending has come."""
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        """End the worker process and every program in it."""
+        self._connection.close()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+    def _send(self, request: dict[str, Any], descriptors: Sequence[int]) -> None:
+        message = json.dumps(request).encode()
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise WorkerError(f"a request of {len(message)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
+        try:
+            socket.send_fds(self._connection, [message], descriptors)
+        except OSError as error:
+            raise WorkerError(f"the sandbox's worker process is gone: {error}") from error
+
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise WorkerError("the sandbox's worker process does not answer")
+        try:
+            message = self._connection.recv(MAX_MESSAGE_BYTES)
+        except OSError as error:
+            raise WorkerError(f"the sandbox's worker process is gone: {error}") from error
+        if not message:
+            raise WorkerError("the sandbox's worker process is gone")
+        reply: dict[str, Any] = json.loads(message)
+        return reply
+
+    def _last_words(self) -> str:
+        self._connection.close()
+        self._process.kill()
+        _, words = self._process.communicate()
+        text: str = words.decode(errors="replace")
+        return text.strip().rpartition("\n")[2]
