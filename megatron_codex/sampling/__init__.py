@@ -1,0 +1,1 @@
+"""Checkpoint -> Completions: decoding, stopping, and log p of given texts."""

@@ -1,0 +1,64 @@
+"""A small random GPT under megatron-core's names, and a SamplingModel made of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from megatron_codex.sampling.decoder import Decoder
+from megatron_codex.sampling.loading import SamplingModel
+from megatron_codex.tokenizer.codex import CodexTokenizer
+
+NUM_LAYERS, HIDDEN_SIZE, NUM_HEADS, SEQ_LENGTH, VOCAB_SIZE, PADDED_VOCAB_SIZE = 2, 32, 4, 96, 300, 320
+EPSILON = 1e-5
+
+
+def random_tensors(seed: int = 0, *, std: float = 0.3) -> dict[str, Tensor]:
+    """Full weights; a large std makes peaked distributions, biases and norms are no identities either."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * std
+
+    H = HIDDEN_SIZE
+    shapes = {"self_attention.linear_qkv": (3 * H, H), "self_attention.linear_proj": (H, H)}
+    shapes |= {"mlp.linear_fc1": (4 * H, H), "mlp.linear_fc2": (H, 4 * H)}
+    tensors = {
+        "embedding.word_embeddings.weight": draw(PADDED_VOCAB_SIZE, H),
+        "embedding.position_embeddings.weight": draw(SEQ_LENGTH, H),
+    }
+    for index in range(NUM_LAYERS):
+        for name, shape in shapes.items():
+            tensors[f"decoder.layers.{index}.{name}.weight"] = draw(*shape)
+            tensors[f"decoder.layers.{index}.{name}.bias"] = draw(shape[0])
+    norms = [f"decoder.layers.{i}.{name}" for i in range(NUM_LAYERS) for name in ("input_layernorm", "pre_mlp_layernorm")]
+    for name in [*norms, "decoder.final_layernorm"]:
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = 1 + draw(H), draw(H)
+    # Padded rows that would win every draw, were they not left out.
+    tensors["embedding.word_embeddings.weight"][VOCAB_SIZE:] *= 50
+    return tensors
+
+
+def make_model(tensors: dict[str, Tensor], *, dtype: torch.dtype = torch.float32) -> SamplingModel:
+    tokenizer = CodexTokenizer(vocab_size=VOCAB_SIZE)
+    decoder = Decoder(
+        tensors,
+        num_layers=NUM_LAYERS,
+        num_attention_heads=NUM_HEADS,
+        layernorm_epsilon=EPSILON,
+        vocab_size=VOCAB_SIZE,
+        dtype=dtype,
+    )
+    token_bytes = tuple(tokenizer.token_bytes(token) for token in range(VOCAB_SIZE))
+    return SamplingModel(decoder=decoder, tokenizer=tokenizer, token_bytes=token_bytes, checkpoint="random")
+
+
+@pytest.fixture(scope="session")
+def tensors() -> dict[str, Tensor]:
+    return random_tensors()
+
+
+@pytest.fixture(scope="session")
+def model(tensors: dict[str, Tensor]) -> SamplingModel:
+    return make_model(tensors)
