@@ -1,6 +1,6 @@
 """Inside a jail of its own: runs a problem's tests against a function that lives in another process.
 
-In: one frame {"reference", "test", "entry_point", "nonce"} from the driver; the channel to the candidate. Out: one
+In: one frame {"references", "test", "entry_point", "nonce"} from the driver; the channel to the candidate. Out: one
 frame {"nonce", "verdict", "detail", "num_calls"} to the driver. The candidate never holds that descriptor, and never
 sees the tests: it receives arguments and returns data.
 """
@@ -134,23 +134,40 @@ def _judge(job: dict[str, Any], remote: RemoteFunction) -> tuple[str, str]:
             remote.raised = exception_of(loaded)
             return _describe(remote.raised, loaded["raised"])
         check = _load_check(job, remote)
-    except BaseException as error:
-        return _verdict_of(error, remote)
-    try:
         check(remote)
     except BaseException as error:
+        if remote.num_calls == 0 and remote.broken is None and not isinstance(error, CandidateGoneError):
+            return "unsupported", f"the tests fail before they call the function: {type(error).__name__}: {error}"
         return _verdict_of(error, remote)
+    if remote.num_calls == 0:
+        return "unsupported", "the tests never call the function"
     return "passed", ""
 
 
 def _load_check(job: dict[str, Any], remote: RemoteFunction) -> Callable[[RemoteFunction], object]:
-    """Helpers that the prompt defines come from the reference, never from the candidate, who could change them."""
-    names: dict[str, Any] = {"__name__": "tests"}
-    exec(compile(job["reference"], "<reference>", "exec", dont_inherit=True), names)
+    names = _helpers(job["references"])
     names[job["entry_point"]] = remote
     exec(compile(job["test"], "<test>", "exec", dont_inherit=True), names)
+    if "check" not in names:
+        raise NameError("they do not define check(candidate)")
     check: Callable[[RemoteFunction], object] = names["check"]
     return check
+
+
+def _helpers(references: list[str]) -> dict[str, Any]:
+    """What the prompt defines besides the function: from a trusted source, as the candidate could change its own.
+
+    The first reference that runs is taken; none need run, since most tests use nothing of it. A test that does fails
+    on the missing name.
+    """
+    for reference in references:
+        names: dict[str, Any] = {"__name__": "tests"}
+        try:
+            exec(compile(reference, "<reference>", "exec", dont_inherit=True), names)
+        except Exception:
+            continue
+        return names
+    return {"__name__": "tests"}
 
 
 def _verdict_of(error: BaseException, remote: RemoteFunction) -> tuple[str, str]:
