@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from megatron_codex.errors import Fault, raise_faults
+from megatron_codex.errors import ConfigError, Fault, raise_faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +77,59 @@ class SamplingConfig(GenerationConfig):
         super().__post_init__()
         if "" in self.stop_sequences:
             raise_faults([Fault(field="stop_sequences", value="", rule="must not be empty", remedy="leave it out")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeDocstringsConfig(GenerationConfig):
+    """Grade Codex-D by the round trip: docstrings from code, code from those docstrings, unit tests on that code. (An
+    addition of this project: the paper grades by hand.)"""
+
+    docstring_checkpoint: Path
+    """Codex-D: step directory, checkpoints directory or run output."""
+    code_checkpoint: Path
+    """Codex-S, which writes code from the docstrings."""
+    problems: Path
+    """JSONL of problems with signature, docstring and body."""
+    output: Path
+    """Directory to write: round_trip.json, docstrings.jsonl, programs.jsonl, manifest.json."""
+    num_samples: int = 10
+    """Docstrings for each problem (paper: 10)."""
+    num_code_samples: int = 1
+    """Programs for each docstring, and for each problem's own docstring and none."""
+    code_temperature: float = 0.2
+    """Softmax temperature of the code; `temperature` is the docstrings' (paper: 0.8)."""
+    bleu: bool = True
+    """Give BLEU-4 against the problem's own docstring too (needs nltk)."""
+    timeout_s: float = 3.0
+    """Seconds of CPU time for one program and its tests (paper: 3.0)."""
+    judge_workers: int | None = None
+    """Programs judged at a time; none: the cores this process may use."""
+    allow_level_b: bool = False
+    """Accept isolation without namespaces where the kernel gives none; the results say so."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        faults = []
+        if not 0 < self.timeout_s < float("inf"):
+            rule = "must be above 0 and finite"
+            faults.append(Fault(field="timeout_s", value=self.timeout_s, rule=rule, remedy="the paper uses 3.0"))
+        if self.judge_workers is not None and self.judge_workers < 1:
+            remedy = "leave it out to use every core"
+            fault = Fault(field="judge_workers", value=self.judge_workers, rule="must be at least 1", remedy=remedy)
+            faults.append(fault)
+        try:
+            self.code_generation()
+        except ConfigError as error:
+            names = {"num_samples": "num_code_samples", "temperature": "code_temperature"}
+            faults += [replace(fault, field=names[fault.field]) for fault in error.faults]
+        raise_faults(faults)
+
+    def docstring_generation(self) -> GenerationConfig:
+        """How docstrings are drawn."""
+        return GenerationConfig(**{field.name: getattr(self, field.name) for field in fields(GenerationConfig)})
+
+    def code_generation(self) -> GenerationConfig:
+        """How code is drawn."""
+        return replace(
+            self.docstring_generation(), num_samples=self.num_code_samples, temperature=self.code_temperature
+        )

@@ -32,7 +32,9 @@ def random_tensors(seed: int = 0, *, std: float = 0.3) -> dict[str, Tensor]:
         for name, shape in shapes.items():
             tensors[f"decoder.layers.{index}.{name}.weight"] = draw(*shape)
             tensors[f"decoder.layers.{index}.{name}.bias"] = draw(shape[0])
-    norms = [f"decoder.layers.{i}.{name}" for i in range(NUM_LAYERS) for name in ("input_layernorm", "pre_mlp_layernorm")]
+    norms = [
+        f"decoder.layers.{i}.{name}" for i in range(NUM_LAYERS) for name in ("input_layernorm", "pre_mlp_layernorm")
+    ]
     for name in [*norms, "decoder.final_layernorm"]:
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = 1 + draw(H), draw(H)
     # Padded rows that would win every draw, were they not left out.

@@ -1,4 +1,4 @@
-"""Batches of samples: each sample is what it would be alone, bit for bit; limits and greedy decoding."""
+"""Batches of samples: each sample is what it would be alone; limits and greedy decoding."""
 
 from __future__ import annotations
 
@@ -32,19 +32,35 @@ def _decode(
     return decode_batch(model, requests, config=config, stop=STOP)
 
 
+def _in_batches(model: SamplingModel, size: int) -> list[GrowingSample]:
+    starts = range(0, len(REQUESTS), size)
+    return [sample for start in starts for sample in _decode(model, REQUESTS[start : start + size])]
+
+
+def _same(samples: list[GrowingSample], others: list[GrowingSample]) -> None:
+    assert [(bytes(s.text), s.finish_reason) for s in samples] == [(bytes(s.text), s.finish_reason) for s in others]
+    for sample, other in zip(samples, others, strict=True):
+        assert sample.logps == pytest.approx(other.logps, abs=1e-4)  # fp32 sums in another order
+
+
 @pytest.mark.parametrize("size", [1, 4, 11], ids=lambda size: f"batches of {size}")
 def test_samples_do_not_depend_on_the_batch(model: SamplingModel, size: int) -> None:
     together = _decode(model, REQUESTS)
     assert len({len(sample.logps) for sample in together}) > 5, "samples should end at different steps"
-    apart = [
-        sample for start in range(0, len(REQUESTS), size) for sample in _decode(model, REQUESTS[start : start + size])
-    ]
-    assert apart == together
+    _same(_in_batches(model, size), together)
 
 
 def test_samples_do_not_depend_on_the_order(model: SamplingModel) -> None:
-    backwards = _decode(model, REQUESTS[::-1])
-    assert backwards[::-1] == _decode(model, REQUESTS)
+    _same(_decode(model, REQUESTS[::-1])[::-1], _decode(model, REQUESTS))
+
+
+def test_samples_are_equal_to_the_last_bit_where_the_machine_sums_rows_alike(model: SamplingModel) -> None:
+    """Otherwise one draw in millions could fall on the other side of a border."""
+    x, weight = torch.randn(64, 128), torch.randn(32, 128)
+    few, many = torch.nn.functional.linear(x[:16], weight), torch.nn.functional.linear(x, weight)
+    if not torch.equal(few, many[:16]):
+        pytest.skip("this machine's BLAS sums 16 rows in another order than 64")
+    assert _in_batches(model, 4) == _decode(model, REQUESTS)
 
 
 def test_samples_of_one_task_differ_and_another_seed_gives_others(model: SamplingModel) -> None:
@@ -56,9 +72,9 @@ def test_samples_of_one_task_differ_and_another_seed_gives_others(model: Samplin
 def test_greedy_follows_the_argmax_and_scores_it(model: SamplingModel) -> None:
     config = GenerationConfig(temperature=0, max_new_tokens=12)
     prompt = _prompt(9)
-    sample = decode_batch(
-        model, [SampleRequest("t", 0, prompt)], config=config, stop=StopSequences(("no such text",))
-    )[0]
+    sample = decode_batch(model, [SampleRequest("t", 0, prompt)], config=config, stop=StopSequences(("no such text",)))[
+        0
+    ]
     tokens, logps = list(prompt), []
     while len(logps) < 12:
         logp = torch.log_softmax(model.decoder.logits(model.decoder.encode(torch.tensor(tokens)))[-1], dim=-1)
