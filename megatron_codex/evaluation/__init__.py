@@ -1,0 +1,1 @@
+"""Verdicts -> numbers: pass@k, ranking curves, round trip, the report."""
