@@ -1,0 +1,1 @@
+"""From files to unique, filtered documents in shards, and from shards to token files."""

@@ -1,0 +1,77 @@
+"""What the readers of inputs give to the filters: a Python file as found, or the reason why it could not be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+KEPT = "kept"
+NOT_A_FILE = "not_a_file"
+UNREADABLE = "unreadable"
+NOT_PYTHON = "not_python"
+TOO_LARGE = "too_large"
+EMPTY = "empty"
+UNDECODABLE = "undecodable"
+NUL_BYTES = "nul_bytes"
+AUTO_GENERATED = "auto_generated"
+AVERAGE_LINE_LENGTH = "average_line_length"
+MAXIMUM_LINE_LENGTH = "maximum_line_length"
+LOW_ALPHANUMERIC = "low_alphanumeric"
+DUPLICATE = "duplicate"
+
+REASONS = {
+    NOT_A_FILE: "a link, pipe or device with a Python file's name",
+    UNREADABLE: "could not be read, or the archive is damaged or ends early (counted once for the archive)",
+    NOT_PYTHON: "a table's row whose path does not end in .py",
+    TOO_LARGE: "of max_file_bytes or more",
+    EMPTY: "nothing but white space",
+    UNDECODABLE: "not text in its declared encoding (PEP 263), by default UTF-8",
+    NUL_BYTES: "contains NUL, so it is no Python source",
+    AUTO_GENERATED: "its head says that a program wrote it",
+    AVERAGE_LINE_LENGTH: "average line above max_average_line_length",
+    MAXIMUM_LINE_LENGTH: "a line above max_line_length",
+    LOW_ALPHANUMERIC: "letters and digits below min_alphanumeric_share",
+    DUPLICATE: "same text as an earlier file",
+}
+"""Why a file is dropped, in the order in which the reasons are tried: the first that holds is counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One Python file of an input, before any filter."""
+
+    path: str
+    """Its name inside the source, with forward slashes."""
+    source: str
+    """The input or archive that holds it."""
+    content: bytes | str = b""
+    """Its bytes; text where the source (a table) stores text."""
+    size_bytes: int = 0
+    repository: str = ""
+    licence: str = ""
+    fault: str = ""
+    """A key of REASONS when it was not read, else empty."""
+
+
+@dataclass
+class Tally:
+    """Files and bytes per reason, KEPT among them."""
+
+    files: Counter[str] = field(default_factory=Counter)
+    size_bytes: Counter[str] = field(default_factory=Counter)
+
+    def count(self, reason: str, size_bytes: int) -> None:
+        """Add one file."""
+        self.files[reason] += 1
+        self.size_bytes[reason] += size_bytes
+
+    def move(self, source: str, target: str, size_bytes: int) -> None:
+        """Count one file of `source` under `target` instead."""
+        self.files[source] -= 1
+        self.size_bytes[source] -= size_bytes
+        self.count(target, size_bytes)
+
+    def add(self, other: Tally) -> None:
+        """Add another tally's counts."""
+        self.files.update(other.files)
+        self.size_bytes.update(other.size_bytes)

@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""Python files -> unique, filtered documents in Parquet shards, and a manifest of what was dropped why."""
+
+from __future__ import annotations
+
+from megatron_codex.config.command_line import parse_command
+from megatron_codex.config.corpus import CorpusConfig
+from megatron_codex.corpus.build import CorpusSummary, build_corpus
+from megatron_codex.corpus.candidates import KEPT, REASONS
+from megatron_codex.errors import run_command
+from megatron_codex.log import configure_logging
+
+
+def main() -> None:
+    """Build a corpus and print the table of reasons."""
+    configure_logging()
+    config = parse_command(CorpusConfig, description=__doc__)
+    summary = build_corpus(config)
+    print_table(summary)
+    kept = summary.tally.size_bytes[KEPT]
+    megabytes_per_s = summary.tally.size_bytes.total() / summary.seconds / 1e6
+    print(
+        f"{config.output}: {summary.tally.files[KEPT]} documents, {kept / 1e6:.1f} MB in {len(summary.shards)} shards; "
+        f"{summary.seconds:.1f} s, {megabytes_per_s:.1f} MB/s with {config.num_workers} workers"
+    )
+
+
+def print_table(summary: CorpusSummary) -> None:
+    """One line a reason: files, megabytes, share of the bytes, what it means."""
+    total = max(1, summary.tally.size_bytes.total())
+    print(f"{'':20} {'files':>9} {'MB':>10} {'%':>6}")
+    for reason, files, size_bytes in summary.rows():
+        meaning = REASONS.get(reason, "unique, and passed every filter")
+        print(f"{reason:20} {files:9} {size_bytes / 1e6:10.2f} {100 * size_bytes / total:6.2f}  {meaning}")
+
+
+if __name__ == "__main__":
+    run_command(main)
