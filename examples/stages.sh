@@ -1,0 +1,67 @@
+# Stages of a run, for sourcing: each runs once, writes RUN/<stage>/ and a log, and is reused while nothing before it changed.
+# Needs: RUN, the run's folder.
+
+mkdir -p "$RUN/logs" "$RUN/.stages"
+[ -t 2 ] && export MCX_PROGRESS=bar # the bars go through tee, which hides the terminal from the tools
+STAGE_KEY=""
+RUN_START=$SECONDS
+
+# stage NAME COMMAND...: run COMMAND, which writes RUN/NAME, unless it did so before with the same arguments and config
+# files and after the same stages. An unfinished output is removed first.
+stage() { run_stage restart "$@"; }
+
+# resumable NAME COMMAND...: as stage, but an unfinished output stays and COMMAND continues it.
+resumable() { run_stage resume "$@"; }
+
+run_stage() {
+    local mode="$1" name="$2" log="$RUN/logs/$2.log" mark="$RUN/.stages/$2"
+    shift 2
+    STAGE_KEY="$({ echo "$STAGE_KEY"; printf '%s\n' "$@"; config_texts "$@"; } | sha256sum | cut -d' ' -f1)"
+    if [ "$(cat "$mark.done" 2>/dev/null)" = "$STAGE_KEY" ]; then
+        echo "== $name: done before"
+        return
+    fi
+    if [ "$mode" = restart ] || [ "$(cat "$mark.started" 2>/dev/null)" != "$STAGE_KEY" ]; then
+        rm -rf "${RUN:?}/$name"
+    fi
+    rm -f "$mark.done"
+    echo "$STAGE_KEY" >"$mark.started"
+    echo "== $name"
+    local start=$SECONDS
+    printf '$ %s\n' "$*" >"$log"
+    if ! logged "$log" "$@"; then
+        echo "error: stage $name failed; the end of its log $log:" >&2
+        tail -n 5 "$log" >&2
+        exit 1
+    fi
+    echo "$STAGE_KEY" >"$mark.done"
+    echo "   $((SECONDS - start)) s"
+}
+
+# The command's stdout goes to the terminal and the log, its stderr to the log (and to a terminal, for the bars).
+logged() {
+    local log="$1"
+    shift
+    if [ -t 2 ]; then
+        "$@" 2> >(tee -a "$log" >&2) | tee -a "$log" | sed 's/^/   /'
+    else
+        "$@" 2>>"$log" | tee -a "$log" | sed 's/^/   /'
+    fi
+}
+
+config_texts() {
+    local argument
+    for argument in "$@"; do
+        case "$argument" in *.yaml) cat "$argument" ;; esac
+    done
+}
+
+# fetch_sdist NAME==VERSION FOLDER: download a source distribution from your package index, once.
+fetch_sdist() {
+    [ -f "$2/$1.done" ] && return
+    echo "set-up: fetching the source distribution of $1" >&2
+    mkdir -p "$2"
+    pip download --disable-pip-version-check --quiet --no-deps --no-binary :all: --dest "$2" "$1" >&2 \
+        || { echo "error: set-up: pip could not download $1; is a package index reachable?" >&2; exit 1; }
+    touch "$2/$1.done"
+}
