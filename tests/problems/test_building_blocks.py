@@ -185,8 +185,8 @@ def test_modules_have_noise_and_the_size_asked_for() -> None:
     functions = [node for d in documents for node in ast.parse(d.content).body if isinstance(node, ast.FunctionDef)]
     undocumented = sum(ast.get_docstring(function) is None for function in functions) / len(functions)
     stubs = sum(isinstance(function.body[-1], ast.Pass | ast.Raise) for function in functions) / len(functions)
-    assert 0.14 < undocumented < 0.26  # 12 % without, 8 % as a comment
-    assert 0.05 < stubs < 0.11
+    assert 0.10 < undocumented < 0.18  # 8 % without, 6 % as a comment
+    assert 0.04 < stubs < 0.08
     assert {document.licence for document in documents} == {"Apache-2.0"}
     assert len({document.path for document in documents}) == len(documents)
 
@@ -227,7 +227,7 @@ rows += generate_modules("codex_blocks", num_bytes=10_000, seed=5)
 print(hashlib.sha256(json.dumps([row.to_json() for row in rows]).encode()).hexdigest())
 """
 """Pinned: a change of the world's bytes must be a decision, not an accident of a Python version."""
-EXPECTED_FINGERPRINT = "4f46af8265efe7e6199c9cfa339568bfd42f81248f65c8dc8cbe4a76737c6511"
+EXPECTED_FINGERPRINT = "24594849d4fafe5a95635c153a60ff48b075c900e4b1c6872a6ba9e07c92778e"
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])

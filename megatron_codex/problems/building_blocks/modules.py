@@ -40,13 +40,13 @@ _VAGUE_VERBS = ("Handle", "Update", "Helper for", "Process", "Return")
 class Noise:
     """How careless the modules are: chances, each of one function."""
 
-    mismatched: float = 0.15
+    mismatched: float = 0.10
     """The body follows another chain than the docstring."""
-    undocumented: float = 0.12
-    vague: float = 0.12
-    comment: float = 0.08
+    undocumented: float = 0.08
+    vague: float = 0.08
+    comment: float = 0.06
     """The docstring's text stands in a comment above the function."""
-    stub: float = 0.08
+    stub: float = 0.06
     """The body is `pass` or raises NotImplementedError."""
     in_return: float = 0.4
     """The last step stands in the return statement."""
