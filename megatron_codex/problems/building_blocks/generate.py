@@ -50,7 +50,8 @@ def generate_problems(
     chain_lengths: operations of the first problem, of the second, ..., and round again; repeat a length to weigh it.
     Raises: InputError for a bad argument, or if there are not as many different problems.
     """
-    drafts = _drafts(_draw_well_specified, family, num_problems, chain_lengths, split, seed)
+    draw = Draw(CREATED_BY, "well_specified", family, split, seed)
+    drafts = _drafts(_draw_well_specified, family, num_problems, chain_lengths, split, draw)
     return [_problem(draft, f"{family}/{split}/{number:05d}", family, split) for number, draft in enumerate(drafts)]
 
 
@@ -62,7 +63,8 @@ def generate_mis_specified(
     What the docstring says fails the tests. provenance: `operations` are tested, `documented_operations` are said.
     Raises: as `generate_problems`.
     """
-    drafts = _drafts(_draw_mis_specified, family, num_problems, chain_lengths, split, seed)
+    draw = Draw(CREATED_BY, "mis_specified", family, split, seed)
+    drafts = _drafts(_draw_mis_specified, family, num_problems, chain_lengths, split, draw)
     return [
         _problem(draft, f"{family}/{split}/mis_specified/{number:05d}", family, split)
         for number, draft in enumerate(drafts)
@@ -75,11 +77,10 @@ def _drafts(
     num_problems: int,
     chain_lengths: Sequence[int],
     split_name: str,
-    seed: int,
+    draw: Draw,
 ) -> list[_Draft]:
     family, split = family_named(family_name), split_named(split_name)
     _check_counts(num_problems, chain_lengths)
-    draw = Draw(CREATED_BY, draw_draft.__name__, family.name, split, seed)
     drafts: dict[str, _Draft] = {}
     for number in range(num_problems):
         length = chain_lengths[number % len(chain_lengths)]
