@@ -113,15 +113,13 @@ def extract(task: tuple[Unit, Path], *, config: FilterConfig) -> Extract:
     """Read and filter one unit; the documents that pass go to the task's part file."""
     unit, part = task
     tally, digest = Tally(), hashlib.sha256()
-    with part.open("wb") as handle:
-        writer = DocumentWriter(handle)
+    with part.open("wb") as handle, DocumentWriter(handle) as writer:
         for candidate in read_unit(unit, max_bytes=config.max_file_bytes):
             decision, text = examine(candidate, config)
             tally.count(decision.reason, candidate.size_bytes)
             digest.update(_identity(candidate))
             if decision.keep:
                 writer.add(_row(candidate, text))
-        writer.close()
     return Extract(part, tally, digest.hexdigest())
 
 

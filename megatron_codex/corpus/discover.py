@@ -78,9 +78,9 @@ def is_python(name: str) -> bool:
 
 
 def _unit_of_file(path: Path) -> Unit:
-    require_file(path, "an input of the corpus")
-    if is_python(path.name):
+    if is_python(path.name) and path.exists():  # an empty one is no mistake: it is counted as such
         return Unit(kind="files", path=path.parent, names=(path.name,))
+    require_file(path, "an input of the corpus")
     kind = kind_of(path.name)
     if kind is None:
         known = ", ".join([PYTHON_SUFFIX, *_SUFFIXES])

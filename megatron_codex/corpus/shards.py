@@ -35,13 +35,24 @@ _ROW_GROUP_BYTES = 16_000_000
 
 
 class DocumentWriter:
-    """Append documents to one open Parquet file."""
+    """Append documents to one open Parquet file. A context manager: the file is whole when it is left without error."""
 
     def __init__(self, handle: IO[bytes]) -> None:
         self.content_bytes = 0
         self._pending: list[Row] = []
         self._pending_bytes = 0
         self._file = pq.ParquetWriter(handle, SCHEMA, compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._write_row_group()
+        # Closed in any case: left open, pyarrow would write to the handle when the object is collected.
+        self._file.close()
 
     def add(self, row: Row) -> None:
         """Append one document, a dict with SCHEMA's columns."""
@@ -51,11 +62,6 @@ class DocumentWriter:
         self.content_bytes += row["size_bytes"]
         if self._pending_bytes >= _ROW_GROUP_BYTES:
             self._write_row_group()
-
-    def close(self) -> None:
-        """Write what is pending and the file's footer."""
-        self._write_row_group()
-        self._file.close()
 
     def _write_row_group(self) -> None:
         if self._pending:
@@ -79,28 +85,18 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._close_shard()
-        else:
-            self._open_shard.__exit__(kind, error, traceback)
+        self._open_shard.__exit__(kind, error, traceback)
 
     def add(self, row: Row) -> None:
         """Append one document; a shard that would grow beyond shard_bytes is closed before it."""
         writer = self._writer
-        if writer is not None and writer.content_bytes + row["size_bytes"] > self._shard_bytes:
-            self._close_shard()
-            writer = None
-        if writer is None:
+        if writer is None or writer.content_bytes + row["size_bytes"] > self._shard_bytes:
+            self._open_shard.close()
             path = self._directory / f"shard-{len(self.paths):05}.parquet"
             self.paths.append(path)
-            writer = self._writer = DocumentWriter(self._open_shard.enter_context(atomic_file(path)))
+            handle = self._open_shard.enter_context(atomic_file(path))
+            writer = self._writer = self._open_shard.enter_context(DocumentWriter(handle))
         writer.add(row)
-
-    def _close_shard(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        self._open_shard.close()
 
 
 def read_documents(path: Path) -> Iterator[Row]:
