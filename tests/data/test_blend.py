@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from megatron_codex.data.batch import Batch
+from megatron_codex.data.blend import BlendedSource
+from megatron_codex.errors import InputError
+
+
+class Numbered:
+    """Samples whose first token is base + index."""
+
+    def __init__(self, base: int, length: int) -> None:
+        self.base, self.length = base, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sequence_length(self, indices: Sequence[int]) -> int:
+        return 2
+
+    def batch(self, indices: Sequence[int], *, seq_length: int) -> Batch:
+        tokens = np.full((len(indices), seq_length), self.base, np.int64) + np.asarray(indices)[:, None]
+        return Batch(tokens=tokens, labels=tokens, loss_mask=np.ones(tokens.shape, np.float32), position_ids=tokens)
+
+    def fingerprint(self) -> str:
+        return f"{self.base} {self.length}"
+
+
+def tokens_of(blend: BlendedSource) -> list[int]:
+    return [int(token) for token in blend.batch(range(len(blend)), seq_length=2).tokens[:, 0]]
+
+
+def test_an_epoch_holds_every_sample_and_the_wanted_shares() -> None:
+    blend = BlendedSource([Numbered(0, 10), Numbered(1000, 40)], weights=[4, 1], seed=3)
+    counts = Counter(tokens_of(blend))
+    assert len(blend) == 200
+    assert all(counts[index] == 16 for index in range(10))
+    assert all(counts[1000 + index] == 1 for index in range(40))
+
+
+def test_a_repeated_source_comes_in_another_order_each_time() -> None:
+    blend = BlendedSource([Numbered(0, 50), Numbered(1000, 50)], weights=[2, 1], seed=3)
+    tokens = tokens_of(blend)
+    assert tokens[:50] != tokens[50:100]
+    assert sorted(tokens[:50]) == sorted(tokens[50:100])
+
+
+def test_rows_come_in_the_order_of_the_indices() -> None:
+    blend = BlendedSource([Numbered(0, 5), Numbered(1000, 5)], weights=[1, 1], seed=3)
+    tokens = tokens_of(blend)
+    picked = blend.batch([7, 0, 9], seq_length=2).tokens[:, 0].tolist()
+    assert picked == [tokens[7], tokens[0], tokens[9]]
+
+
+def test_the_fingerprint_tells_weights_seeds_and_sources_apart() -> None:
+    sources = [Numbered(0, 5), Numbered(1000, 5)]
+    prints = {
+        BlendedSource(sources, weights=[1, 1], seed=3).fingerprint(),
+        BlendedSource(sources, weights=[2, 1], seed=3).fingerprint(),
+        BlendedSource(sources, weights=[1, 1], seed=4).fingerprint(),
+        BlendedSource(sources[::-1], weights=[1, 1], seed=3).fingerprint(),
+    }
+    assert len(prints) == 4
+
+
+@pytest.mark.parametrize("weights", [[1], [1, 0], [1, -1], [1, float("nan")], [1, float("inf")]], ids=str)
+def test_weights_that_are_none_are_bad_input(weights: list[float]) -> None:
+    with pytest.raises(InputError, match="one a data set"):
+        BlendedSource([Numbered(0, 5), Numbered(1000, 5)], weights=weights, seed=3)
