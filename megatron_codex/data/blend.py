@@ -1,6 +1,6 @@
 """Several sample sources as one, each with a weight: what share of the samples it gives.
 
-In: sources and weights. Out: a SampleSource whose epoch holds every sample of every source at least once and the sources
+In: sources, weights. Out: a SampleSource whose epoch holds every sample of every source at least once and the sources
 in the wanted proportion; a source that is small for its weight comes several times, each time in another order.
 """
 
