@@ -35,3 +35,125 @@ class RerankConfig:
             remedy = "give --problems with the sampled problems"
             faults.append(Fault(field="problems", rule="is required with docstring_checkpoint", remedy=remedy))
         raise_faults(faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPart:
+    """A training run: its curves and its resolved config."""
+
+    label: str
+    """Name on the page."""
+    path: Path
+    """The run's output directory (metrics.jsonl, manifest.json)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountsPart:
+    """Counts of a stage, from its manifest: files kept and dropped by reason, a funnel of problems."""
+
+    label: str
+    """Name on the page."""
+    path: Path
+    """The stage's output directory or manifest file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPart:
+    """Judged samples of one model."""
+
+    label: str
+    """Name of the model on the page."""
+    path: Path
+    """JSONL of results, as tools/evaluate.py writes it."""
+    problems: Path | None = None
+    """JSONL of the problems; needed for group_by."""
+    group_by: str = ""
+    """Key of the problems' provenance that splits the table, for example chain_length; empty: no split."""
+    k: tuple[int, ...] = ()
+    """k of pass@k; none: those of 1, 10, 100 that there are samples for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePart:
+    """One JSON file of another stage: ranking.json or round_trip.json."""
+
+    label: str
+    """Name on the page."""
+    path: Path
+    """The file, or the directory that holds it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonPart:
+    """A claim that one model passes more than another on the same problems."""
+
+    claim: str
+    """The claim, as the page says it."""
+    better: str
+    """Label of the evaluation that should be higher."""
+    worse: str
+    """Label of the evaluation it is compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportParts:
+    """What the page shows; paths are relative to the run folder."""
+
+    title: str = "megatron_codex run"
+    """Headline."""
+    summary: str = ""
+    """One paragraph under it."""
+    counts: tuple[CountsPart, ...] = ()
+    """Corpus counts and funnels, in this order."""
+    training: tuple[TrainingPart, ...] = ()
+    """Training runs."""
+    evaluations: tuple[EvaluationPart, ...] = ()
+    """Models with their results."""
+    comparisons: tuple[ComparisonPart, ...] = ()
+    """Claims tested on the evaluations."""
+    rankings: tuple[FilePart, ...] = ()
+    """Outputs of tools/rerank.py."""
+    round_trips: tuple[FilePart, ...] = ()
+    """Outputs of tools/grade_docstrings.py."""
+    lineage: tuple[Path, ...] = ()
+    """Further output directories or manifest files whose origin the page shows."""
+    not_reproduced: tuple[str, ...] = ()
+    """What the run does not show, in words."""
+    samples_shown: int = 8
+    """Samples of each evaluation on the page, spread over problems and verdicts."""
+
+    def __post_init__(self) -> None:
+        labels = [part.label for part in self.evaluations]
+        faults = [
+            Fault(field="evaluations", value=label, rule="two have this label", remedy="give each its own")
+            for label in sorted({label for label in labels if labels.count(label) > 1})
+        ]
+        for part in self.comparisons:
+            for label in (part.better, part.worse):
+                if label not in labels:
+                    rule, remedy = "is no label of an evaluation", f"labels: {', '.join(labels) or 'none'}"
+                    faults.append(
+                        Fault(field="comparisons", value=label, rule=rule, remedy=remedy, others=("evaluations",))
+                    )
+        for evaluation in self.evaluations:
+            if evaluation.group_by and evaluation.problems is None:
+                rule = "group_by needs problems"
+                faults.append(
+                    Fault(field="evaluations", value=evaluation.label, rule=rule, remedy="give the problems file")
+                )
+        if self.samples_shown < 0:
+            rule, remedy = "must be 0 or more", "0 shows none"
+            faults.append(Fault(field="samples_shown", value=self.samples_shown, rule=rule, remedy=remedy))
+        raise_faults(faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Write one self-contained HTML page of a run: lineage, losses, funnels, pass@k, ranking, round trip, samples."""
+
+    run: Path
+    """Run folder; RUN/report.yaml lists the parts unless the parts section is given otherwise (--config)."""
+    output: Path
+    """HTML file to write."""
+    parts: ReportParts | None = None
+    """What the page shows; none: read from RUN/report.yaml."""

@@ -99,6 +99,9 @@ def _inline(document: str, name: str) -> str:
     """The <svg> element alone: no prologue, metadata or fixed size, and its ink follows the page."""
     element = document[document.index("<svg") :].replace(_INK, "currentColor").strip()
     element = re.sub(r"<metadata>.*?</metadata>", "", element, count=1, flags=re.DOTALL)
+    # Names of groups (figure_1, axes_1) would stand in a page once for every figure: keep those that are referred to.
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', element))
+    element = re.sub(r' id="([^"]*)"', lambda match: match.group() if match.group(1) in used else "", element)
     opening, rest = element.split(">", 1)
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
     return f'{opening} role="img" aria-label="{html.escape(name)}">{rest}'

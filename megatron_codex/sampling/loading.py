@@ -52,7 +52,7 @@ def load_sampling_model(checkpoint: Path, *, precision: str = "float32", device:
         decoder=decoder,
         tokenizer=tokenizer,
         token_bytes=tuple(tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)),
-        checkpoint=str(checkpoint),
+        checkpoint=str(weights.directory),
     )
 
 

@@ -22,7 +22,7 @@ from megatron_codex.files import atomic_file, require_absent
 from megatron_codex.jsonl import dump_line, read_jsonl, write_jsonl
 from megatron_codex.log import progress
 from megatron_codex.manifest import MANIFEST_NAME, write_manifest
-from megatron_codex.model.weights import resolve_checkpoint
+from megatron_codex.model.checkpoint_files import resolve_checkpoint
 from megatron_codex.records import Completion
 from megatron_codex.sampling.generate import Prompt, generate, require_distinct
 from megatron_codex.sampling.stopping import Stop
