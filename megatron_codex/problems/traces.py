@@ -1,0 +1,188 @@
+"""A project's test suite run under the tracer, in the sandbox; what its functions were called with, read back.
+
+In: a Project. Out: a Trace. The records were written by a process in which the project's own code ran, so each is
+checked as data of unknown origin; nothing is believed until the replay (replay.py). Codex paper, section 4.2.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import megatron_codex.tagged
+from megatron_codex.problems import tracer
+from megatron_codex.problems.project import BrokenProjectError, Project
+from megatron_codex.sandbox.project_run import OUTPUT_IN_JAIL, PROJECT_IN_JAIL, ProjectRun, run_project
+from megatron_codex.tagged import NotPlainData, decode
+
+Example = dict[str, Any]
+
+_TRACE_FILE = "trace.jsonl"
+_MISSING_MODULE = re.compile(r"No module named '([\w.]+)'")
+_REASON_OF_VERDICT = {"timeout": "timeout", "died": "out of memory", "infra": "sandbox failed"}
+_MAX_DETAIL_CHARS = 300
+
+
+@dataclass(kw_only=True)
+class TracedFunction:
+    """One function of the project that its tests called."""
+
+    file: str
+    """Below the project's root, with forward slashes."""
+    name: str
+    line: int
+    refused: str = ""
+    """Why the tracer did not look at its calls: method, nested, generator."""
+    num_calls: int = 0
+    not_plain: dict[str, str] = field(default_factory=dict)
+    """"arguments" and/or "result" -> the first type met there that is no plain data."""
+    examples: list[Example] = field(default_factory=list)
+    """Calls with different arguments: args, kwargs, and output or raises, in tagged JSON."""
+    contradicts_itself: bool = False
+    """Equal arguments had different results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """suite: exit_code, passed, failed, errors, skipped, as the test runner counted."""
+
+    functions: tuple[TracedFunction, ...]
+    suite: dict[str, int]
+    missing_modules: tuple[str, ...]
+    num_malformed_records: int
+    isolation: str
+
+
+def trace_project(project: Project, workspace: Path, *, num_samples: int, timeout_s: float, memory_bytes: int) -> Trace:
+    """Run the tests in the sandbox. workspace: an empty directory of ours. num_samples: calls recorded of a function.
+
+    Raises: BrokenProjectError ("timeout", "no test passes", ...); WorkError when this machine cannot isolate it.
+    """
+    kit, output = workspace / "kit", workspace / "output"
+    kit.mkdir()
+    for module in (tracer, megatron_codex.tagged):
+        source = Path(str(module.__file__))
+        shutil.copy(source, kit / source.name)
+    runner = "pytest" if importlib.util.find_spec("pytest") else "unittest"
+    arguments = ["--root", PROJECT_IN_JAIL, "--output", f"{OUTPUT_IN_JAIL}/{_TRACE_FILE}"]
+    arguments += ["--num-samples", str(num_samples), "--runner", runner]
+    run = run_project(
+        # -P: the folder of the script is not on sys.path, so that no project imports our modules for its own.
+        [sys.executable, "-P", "-B", str(kit / "tracer.py"), *arguments, "--", *project.tests],
+        project=project.root,
+        read_only=[kit, Path(sys.prefix)],
+        environment=_environment(project),
+        output=output,
+        timeout_s=timeout_s,
+        memory_bytes=memory_bytes,
+    )
+    return _read_trace(output / _TRACE_FILE, run)
+
+
+def _environment(project: Project) -> dict[str, str]:
+    roots = [PROJECT_IN_JAIL if root == "." else f"{PROJECT_IN_JAIL}/{root}" for root in project.import_roots]
+    # CI: hypothesis then draws the same examples in every run, and has no deadline that tracing would break.
+    return {"PYTHONPATH": ":".join(roots), "PYTHONHASHSEED": "0", "TZ": "UTC", "CI": "true", "OMP_NUM_THREADS": "1"}
+
+
+def _read_trace(path: Path, run: ProjectRun) -> Trace:
+    printed = run.stdout.decode(errors="replace")
+    missing = tuple(sorted(set(_MISSING_MODULE.findall(printed))))
+    reason = _REASON_OF_VERDICT.get(run.verdict.verdict)
+    if reason:
+        raise BrokenProjectError(reason, run.verdict.detail)
+    reader = _RecordReader()
+    if path.is_file():
+        with path.open("rb") as lines:
+            for line in lines:
+                reader.read(line)
+    if reader.suite is None:
+        raise BrokenProjectError("tests end early", _why_not(run, printed, missing))
+    if not reader.suite["passed"]:
+        raise BrokenProjectError("no test passes", _why_not(run, printed, missing))
+    return Trace(
+        functions=tuple(sorted(reader.functions.values(), key=lambda function: (function.file, function.line))),
+        suite=reader.suite,
+        missing_modules=missing,
+        num_malformed_records=reader.num_malformed,
+        isolation=run.verdict.isolation,
+    )
+
+
+class _RecordReader:
+    """Builds TracedFunctions from the tracer's lines; a line of another form is counted and left out."""
+
+    def __init__(self) -> None:
+        self.functions: dict[str, TracedFunction] = {}
+        self.suite: dict[str, int] | None = None
+        self.num_malformed = 0
+        self._outcomes: dict[tuple[str, str], str] = {}
+
+    def read(self, line: bytes) -> None:
+        try:
+            record = json.loads(line)
+            {"function": self._function, "sample": self._sample, "not_plain": self._not_plain, "end": self._end}[
+                record["kind"]
+            ](record)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, NotPlainData):
+            self.num_malformed += 1
+
+    def _function(self, record: dict[str, Any]) -> None:
+        function = TracedFunction(
+            file=_text(record["file"]),
+            name=_text(record["name"]),
+            line=_count(record["line"]),
+            refused=_text(record["refused"]),
+        )
+        self.functions.setdefault(_text(record["function"]), function)
+
+    def _sample(self, record: dict[str, Any]) -> None:
+        function = self.functions[record["function"]]
+        kind = "output" if "output" in record else "raises"
+        example = {"args": list(record["args"]), "kwargs": dict(record["kwargs"]), kind: record[kind]}
+        decode([*example["args"], *example["kwargs"].values(), example[kind]])
+        if kind == "raises":
+            _text(example[kind])
+        function.num_calls = max(function.num_calls, _count(record["call"]))
+        key = (record["function"], json.dumps([example["args"], example["kwargs"]]))
+        outcome = json.dumps([kind, example[kind]])
+        known = self._outcomes.get(key)
+        if known is None:
+            self._outcomes[key] = outcome
+            function.examples.append(example)
+        elif known != outcome:
+            function.contradicts_itself = True
+
+    def _not_plain(self, record: dict[str, Any]) -> None:
+        self.functions[record["function"]].not_plain[_text(record["where"])] = _text(record["type"])
+
+    def _end(self, record: dict[str, Any]) -> None:
+        self.suite = {name: _count(record[name]) for name in ("exit_code", "passed", "failed", "errors", "skipped")}
+        for name, number in record["calls"].items():
+            if name in self.functions:
+                self.functions[name].num_calls = max(self.functions[name].num_calls, _count(number))
+
+
+def _why_not(run: ProjectRun, printed: str, missing: tuple[str, ...]) -> str:
+    if missing:
+        return f"modules missing: {', '.join(missing)}"
+    last = next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), "nothing printed")
+    return f"exit code {run.exit_code}; last line: {last[:_MAX_DETAIL_CHARS]}"
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError("not a string")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError("not a count")
+    return value
