@@ -56,12 +56,14 @@ config_texts() {
     done
 }
 
-# fetch_sdist NAME==VERSION FOLDER: download a source distribution from your package index, once.
+# fetch_sdist NAME VERSION FOLDER: download a source distribution from your package index, once; prints its path.
 fetch_sdist() {
-    [ -f "$2/$1.done" ] && return
-    echo "set-up: fetching the source distribution of $1" >&2
-    mkdir -p "$2"
-    pip download --disable-pip-version-check --quiet --no-deps --no-binary :all: --dest "$2" "$1" >&2 \
-        || { echo "error: set-up: pip could not download $1; is a package index reachable?" >&2; exit 1; }
-    touch "$2/$1.done"
+    local name="$1" version="$2" folder="$3"
+    if ! compgen -G "$folder/$name-$version.tar.gz" >/dev/null; then
+        echo "set-up: fetching the source distribution of $name $version" >&2
+        pip download --disable-pip-version-check --quiet --no-deps --no-binary :all: --dest "$folder" \
+            "$name==$version" >&2 \
+            || { echo "error: set-up: pip could not download $name $version; is a package index reachable?" >&2; exit 1; }
+    fi
+    echo "$folder/$name-$version.tar.gz"
 }

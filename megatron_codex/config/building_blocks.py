@@ -28,6 +28,8 @@ class BuildingBlocksConfig:
     """Problems of the train split whose docstring and tests disagree: what a filter should find."""
     chain_lengths: tuple[int, ...] = (1, 2, 3)
     """Operations of the first problem, the second, ..., and round again; repeat a length to weigh it."""
+    measured_chain_lengths: tuple[int, ...] = ()
+    """The same for valid and held_out; none: chain_lengths."""
     module_bytes: int = 0
     """Bytes of generated modules for the base corpus; 0 makes none."""
     seed: int = 1
@@ -40,7 +42,9 @@ class BuildingBlocksConfig:
             for name in counts
             if getattr(self, name) < 0
         ]
-        if not self.chain_lengths or min(self.chain_lengths) < 1:
-            rule, remedy = "must be one or more lengths, each at least 1", "give for example 1 2 3"
-            faults.append(Fault(field="chain_lengths", value=list(self.chain_lengths), rule=rule, remedy=remedy))
+        for name in ("chain_lengths", "measured_chain_lengths"):
+            lengths = getattr(self, name)
+            if min(lengths, default=1) < 1 or not self.chain_lengths:
+                rule, remedy = "must be one or more lengths, each at least 1", "give for example 1 2 3"
+                faults.append(Fault(field=name, value=list(lengths), rule=rule, remedy=remedy))
         raise_faults(faults)

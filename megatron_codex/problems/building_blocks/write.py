@@ -36,8 +36,13 @@ def write_building_blocks(config: BuildingBlocksConfig) -> dict[str, int]:
 def _files(config: BuildingBlocksConfig) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
     for split in ("train", "valid", "held_out"):
         if number := getattr(config, f"num_{split}"):
+            measured = config.measured_chain_lengths if split != "train" else ()
             problems = generate_problems(
-                config.family, num_problems=number, chain_lengths=config.chain_lengths, split=split, seed=config.seed
+                config.family,
+                num_problems=number,
+                chain_lengths=measured or config.chain_lengths,
+                split=split,
+                seed=config.seed,
             )
             yield split, _rows(problems)
     if config.num_mis_specified:
