@@ -17,20 +17,22 @@ _MAX_SHOWN_CHARS = 100
 def difference(answer: dict[str, Any], example: dict[str, Any]) -> str:
     """Empty when the answer is right. Equality is Python's (1 == True == 1.0), and nan equals nan.
 
-    Raises: NotPlainData when the answer is malformed.
+    Raises: NotPlainData when the answer is malformed, whatever it holds.
     """
-    if "raises" in example:
-        return _exception_difference(answer, str(example["raises"]))
-    if "raised" in answer:
-        return f"it raised {_shorten(answer['raised'][:1])}: {answer.get('message', '')}"
-    if "value" not in answer:
-        return "it returned an iterator" if "iterator" in answer else _malformed()
-    if _num_items(answer["value"]) == _num_items(example["output"]):
-        actual, expected = decode(answer["value"]), decode(example["output"])
-        if equal(actual, expected):
-            return ""
-        return f"it returned {_shorten(actual)}, expected {_shorten(expected)}"
-    return f"it returned {_shorten(answer['value'])} (tagged), expected {_shorten(example['output'])}"
+    try:
+        if "raises" in example:
+            return _exception_difference(answer, str(example["raises"]))
+        return _value_difference(answer, example["output"])
+    except (LookupError, TypeError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        raise NotPlainData(f"the answer is malformed: {type(error).__name__}") from error
+
+
+def describe_exception(answer: dict[str, Any]) -> str:
+    """Name and message of the exception in an answer, which may hold anything."""
+    names = answer.get("raised")
+    name = names[0] if type(names) is list and names and type(names[0]) is str else "an exception"
+    message = answer.get("message")
+    return f"{name}: {message}" if type(message) is str and message else name
 
 
 def equal(actual: Any, expected: Any) -> bool:
@@ -47,13 +49,25 @@ def equal(actual: Any, expected: Any) -> bool:
     return bool(actual == expected)
 
 
+def _value_difference(answer: dict[str, Any], expected_form: Any) -> str:
+    if "raised" in answer:
+        return f"it raised {describe_exception(answer)}"
+    if "iterator" in answer:
+        return f"it returned an iterator, expected {_shorten(expected_form)}"
+    form = answer["value"]
+    if _num_items(form) != _num_items(expected_form):
+        return f"it returned {_shorten(form)}, expected {_shorten(expected_form)} (tagged)"
+    actual, expected = decode(form), decode(expected_form)
+    return "" if equal(actual, expected) else f"it returned {_shorten(actual)}, expected {_shorten(expected)}"
+
+
 def _exception_difference(answer: dict[str, Any], expected: str) -> str:
-    names = answer.get("raised")
-    if names is None:
+    if "raised" not in answer:
         return f"it returned, expected {expected} to be raised"
-    if type(names) is not list:
-        return _malformed()
-    return "" if expected in names else f"it raised {_shorten(names[:1])}, expected {expected}"
+    names = answer["raised"]
+    if type(names) is list and expected in names:
+        return ""
+    return f"it raised {describe_exception(answer)}, expected {expected}"
 
 
 def _num_items(form: Any) -> int:
@@ -69,10 +83,9 @@ def _num_items(form: Any) -> int:
     return 1
 
 
-def _malformed() -> str:
-    raise NotPlainData("the answer is malformed")
-
-
 def _shorten(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of more than 4,300 digits; nested too deep
+        return "a value too large to show"
     return text if len(text) <= _MAX_SHOWN_CHARS else text[:_MAX_SHOWN_CHARS] + "..."

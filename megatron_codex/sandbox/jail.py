@@ -66,7 +66,19 @@ class Limits:
     num_open_files: int = 64
 
 
-def enter_jail(plan: JailPlan) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Jail:
+    """What enter_jail leaves for lock_down: everything that is the same for each program."""
+
+    plan: JailPlan
+    readable: tuple[str, ...]
+    scratch: str
+    """Where a program finds its private tmpfs (level A)."""
+    system_calls: bytes
+    """The seccomp filter."""
+
+
+def enter_jail(plan: JailPlan) -> Jail:
     """Confine this single-threaded process. At level A it returns in a child that is pid 1 of a new pid namespace.
 
     Root becomes a spare user: limits on processes do not hold for root, and no file of the host is the spare user's.
@@ -92,6 +104,13 @@ def enter_jail(plan: JailPlan) -> None:
         socket.sethostname("jail")
     os.close(own_proc)
     kernel.drop_bounding_capabilities()
+    readable = root_directory.without_nested(_shown(plan))
+    return Jail(
+        plan=plan,
+        readable=tuple(readable),
+        scratch=root_directory.scratch_directory(readable),
+        system_calls=seccomp.filter_for_this_machine(plan.profile),
+    )
 
 
 def unshare_pid_namespace(own_pidfd: int) -> None:
@@ -103,40 +122,22 @@ def unshare_pid_namespace(own_pidfd: int) -> None:
     kernel.unshare(kernel.NEW_PID)
 
 
-def lock_down(plan: JailPlan, limits: Limits, *, descriptors: list[int], stdout: int | None, filter_: bytes) -> None:
+def lock_down(jail: Jail, limits: Limits, *, descriptors: list[int], stdout: int | None) -> None:
     """Close the jail around this freshly forked process. `descriptors` become 3, 4, ...; all others are closed.
 
     stdout: descriptor for 1 and 2 (None: /dev/null). 0 is empty. Raises OSError at the first step refused.
     """
     kernel.die_with_parent()
-    writable = []
-    if plan.level == "A":
-        kernel.unshare(kernel.NEW_MOUNT)
-        if plan.profile == "trace":
-            root_directory.mount_own_processes()
-            writable = [root_directory.SCRATCH, root_directory.PROJECT, root_directory.OUTPUT]
-            writable.append(root_directory.SHARED_MEMORY)
-            os.chdir(root_directory.PROJECT)
-        else:
-            kernel.mount_tmpfs(
-                root_directory.SCRATCH,
-                size_bytes=root_directory.SCRATCH_BYTES,
-                num_files=root_directory.SCRATCH_FILES,
-                mode="700",
-            )
-            writable = [root_directory.SCRATCH]
-            os.chdir(root_directory.SCRATCH)
-    else:
-        os.chdir("/")
+    writable = _enter_own_mounts(jail)
     # After the mounts: Landlock's rules name inodes, and the fresh tmpfs has a new one.
-    ruleset = _ruleset(plan, writable)
+    ruleset = _build_ruleset(jail, writable)
     ruleset = _arrange(descriptors, stdout, ruleset)
-    _set_limits(plan, limits)
+    _set_limits(jail.plan, limits)
     kernel.drop_capabilities()
     kernel.forbid_new_privileges()
     landlock.restrict_self(ruleset)
     os.close(ruleset)
-    seccomp.install_filter(filter_)
+    seccomp.install_filter(jail.system_calls)
 
 
 def spare_user() -> int | None:
@@ -150,9 +151,27 @@ def spare_user() -> int | None:
     return first + count - 1 - os.getpid() % (count // 2) if count > 1 else None
 
 
+def _shown(plan: JailPlan) -> list[str]:
+    return [*root_directory.interpreter_paths(with_programs=plan.profile == "trace"), *plan.read_only]
+
+
 def _enter_root(plan: JailPlan, *, owner: int | None) -> None:
-    paths = root_directory.interpreter_paths(with_programs=plan.profile == "trace")
-    root_directory.enter_root_directory([*paths, *plan.read_only], project=plan.project, owner=owner)
+    root_directory.enter_root_directory(_shown(plan), project=plan.project, owner=owner)
+
+
+def _enter_own_mounts(jail: Jail) -> list[str]:
+    """Mounts of this program alone (level A); returns the directories it may write to."""
+    if jail.plan.level == "B":
+        os.chdir("/")
+        return []
+    kernel.unshare(kernel.NEW_MOUNT)
+    if jail.plan.profile == "trace":
+        root_directory.mount_own_processes()
+        os.chdir(root_directory.PROJECT)
+        return [*root_directory.WRITABLE_BY_PROJECTS]
+    root_directory.mount_scratch(jail.scratch)
+    os.chdir(jail.scratch)
+    return [jail.scratch]
 
 
 def _become(user: int) -> None:
@@ -184,14 +203,12 @@ def _has_capability(number: int) -> bool:
     return bool(int(effective.split()[1], 16) >> number & 1)
 
 
-def _ruleset(plan: JailPlan, writable: list[str]) -> int:
-    trace = plan.profile == "trace"
-    paths = [*root_directory.interpreter_paths(with_programs=trace), *plan.read_only]
-    read = [*root_directory.without_nested(paths), "/dev/urandom", "/dev/random", *(["/proc", "/etc"] if trace else [])]
+def _build_ruleset(jail: Jail, writable: list[str]) -> int:
+    trace = jail.plan.profile == "trace"
     return landlock.build_ruleset(
-        plan.landlock_abi,
-        read=read,
-        list_only=plan.list_only,
+        jail.plan.landlock_abi,
+        read=[*jail.readable, "/dev/urandom", "/dev/random", *(["/proc", "/etc"] if trace else [])],
+        list_only=jail.plan.list_only,
         write=[*writable, "/dev/null", "/dev/zero"],
         processes=trace,
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from megatron_codex.records import VERDICT_NAMES, Verdict, VerdictName
-from megatron_codex.sandbox.comparison import difference
+from megatron_codex.sandbox.comparison import describe_exception, difference
 from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout, read_frame, write_frame
 from megatron_codex.sandbox.jail import Limits
 from megatron_codex.sandbox.probe import Sandbox
@@ -32,7 +32,6 @@ DEFAULT_TIMEOUT_S = 3.0
 """Codex paper, appendix of the evaluation: 3.0 seconds a program."""
 DEFAULT_MEMORY_BYTES = 1 << 30
 _MAX_ATTEMPTS = 3
-_TESTER_EXTRA_S = 2.0
 _DRIVER_GRACE_S = 10.0
 _MAX_DETAIL_CHARS = 300
 
@@ -55,12 +54,9 @@ class Judge:
     def __init__(
         self, sandbox: Sandbox, *, timeout_s: float = DEFAULT_TIMEOUT_S, memory_bytes: int = DEFAULT_MEMORY_BYTES
     ) -> None:
-        """timeout_s: CPU time of the candidate for all its tests; twice that and a second more on the wall clock."""
+        """timeout_s: CPU time of the candidate for all its tests, and of the tests; twice that and 1 s on the clock."""
         self.sandbox = sandbox
         self.limits = Limits(cpu_s=timeout_s, wall_s=2 * timeout_s + 1, memory_bytes=memory_bytes)
-        self.tester_limits = Limits(
-            cpu_s=timeout_s + _TESTER_EXTRA_S, wall_s=self.limits.wall_s + _TESTER_EXTRA_S, memory_bytes=memory_bytes
-        )
         self._worker: Worker | None = None
 
     def judge(self, program: Program) -> Judgement:
@@ -123,7 +119,7 @@ class Judge:
         write_frame(channel, {"calls": calls}, deadline=deadline)
         loaded = _answer_of(read_frame(channel, deadline=deadline))
         if "raised" in loaded:
-            return "error", _describe_exception(loaded)
+            return "error", describe_exception(loaded)
         for number, example in enumerate(program.io_examples, 1):
             answer = _answer_of(read_frame(channel, deadline=deadline))
             if "unsupported" in answer:
@@ -136,7 +132,7 @@ class Judge:
 
     def _judge_pair(self, worker: Worker, program: Program) -> Judgement:
         started = time.monotonic()
-        deadline = started + self.tester_limits.wall_s + _DRIVER_GRACE_S
+        deadline = started + self.limits.wall_s + _DRIVER_GRACE_S
         nonce = secrets.token_hex(16)
         job = {
             "references": program.references,
@@ -148,7 +144,7 @@ class Judge:
             candidate = worker.spawn("candidate", [for_candidate.fileno()], self.limits)
             for_candidate.close()
             _send_program(for_tester, program, deadline)
-            tester = worker.spawn("tester", [for_tester.fileno(), report_end.fileno()], self.tester_limits)
+            tester = worker.spawn("tester", [for_tester.fileno(), report_end.fileno()], self.limits)
             for_tester.close()
             report_end.close()
             report.setblocking(False)
@@ -158,10 +154,11 @@ class Judge:
         ending = worker.wait(candidate, timeout_s=_DRIVER_GRACE_S)
         if tester_ending.setup_error:
             return self._judgement("infra", tester_ending.setup_error, ending.cpu_s, started)
-        if tester_ending.stopped and ending.stopped in ("", "asked"):
+        if tester_ending.stopped == "cpu" and ending.stopped in ("", "asked"):
             # The tests themselves took too long: with answers that are costly to check, or by their nature.
-            detail = f"the tests reached their limit of {tester_ending.stopped} time"
-            return self._judgement("timeout", detail, ending.cpu_s, started, starved=tester_ending.stopped == "wall")
+            return self._judgement("timeout", f"the tests {self._limit_text('cpu')}", ending.cpu_s, started)
+        if tester_ending.stopped == "wall" and ending.stopped in ("", "asked"):
+            return self._judgement("timeout", self._limit_text("wall"), ending.cpu_s, started, starved=True)
         if not _is_trusted(said, nonce) or tester_ending.exit != 0:
             if ending.stopped in ("cpu", "wall"):
                 return self._conclude("died", "", ending, started)
@@ -177,19 +174,19 @@ class Judge:
         if name != "died":
             return self._judgement(name, detail, ending.cpu_s, started)
         if ending.stopped in ("cpu", "wall"):
-            detail = f"stopped at its limit of {self._limit_text(ending.stopped)}"
-            return self._judgement("timeout", detail, ending.cpu_s, started, starved=ending.stopped == "wall")
+            detail, starved = self._limit_text(ending.stopped), ending.stopped == "wall"
+            return self._judgement("timeout", detail, ending.cpu_s, started, starved=starved)
         if ending.exit == -signal.SIGKILL and ending.cpu_s >= self.limits.cpu_s:
-            return self._judgement(
-                "timeout", f"stopped at its limit of {self._limit_text('cpu')}", ending.cpu_s, started
-            )
+            return self._judgement("timeout", self._limit_text("cpu"), ending.cpu_s, started)
         if ending.exit == -signal.SIGKILL and not ending.stopped and self.sandbox.level == "A":
             # Pid 1 of a pid namespace cannot be killed from inside: the host did it, out of memory perhaps.
             return self._judgement("infra", "its process was killed from outside", ending.cpu_s, started)
         return self._judgement("died", f"{detail} ({_describe_exit(ending)})", ending.cpu_s, started)
 
     def _limit_text(self, kind: str) -> str:
-        return f"{self.limits.cpu_s:g} s of CPU time" if kind == "cpu" else f"{self.limits.wall_s:g} s"
+        if kind == "cpu":
+            return f"used up {self.limits.cpu_s:g} s of CPU time"
+        return f"gave no verdict within {self.limits.wall_s:g} s"
 
     def _judgement(self, name: str, detail: str, cpu_s: float, started: float, *, starved: bool = False) -> Judgement:
         verdict = Verdict(
@@ -242,12 +239,6 @@ def _answer_of(frame: Any) -> dict[str, Any]:
     if type(frame) is not dict:
         raise NotPlainData("the answer is malformed")
     return frame
-
-
-def _describe_exception(answer: dict[str, Any]) -> str:
-    names = answer["raised"]
-    name = names[0] if type(names) is list and names else "an exception"
-    return f"{name}: {answer.get('message', '')}"
 
 
 def _describe_exit(ending: Ending) -> str:

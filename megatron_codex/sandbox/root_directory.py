@@ -19,9 +19,11 @@ SCRATCH = "/tmp"
 PROJECT = "/project"
 OUTPUT = "/output"
 SHARED_MEMORY = "/dev/shm"
+WRITABLE_BY_PROJECTS = (SCRATCH, PROJECT, OUTPUT, SHARED_MEMORY)
+_OTHER_SCRATCH = "/scratch"
 
 _MIB = 1 << 20
-SCRATCH_BYTES, SCRATCH_FILES = 16 * _MIB, 1024
+_SCRATCH_BYTES, _SCRATCH_FILES = 16 * _MIB, 1024
 _PROJECT_BYTES, _PROJECT_FILES = 1024 * _MIB, 100_000
 _OUTPUT_BYTES, _OUTPUT_FILES = 256 * _MIB, 4096
 _ROOT_BYTES, _ROOT_FILES = _MIB, 4096
@@ -69,7 +71,8 @@ def enter_root_directory(read_only: Iterable[str], *, project: str | None = None
     copied = os.open(project, os.O_PATH | os.O_CLOEXEC) if project is not None else None
     stage = next(path for path in ("/tmp", "/mnt", "/usr") if Path(path).is_dir())
     kernel.mount_tmpfs(stage, size_bytes=_ROOT_BYTES, num_files=_ROOT_FILES, mode="755", executable=True)
-    Path(stage + SCRATCH).mkdir(mode=0o1777)
+    for path in (SCRATCH, _OTHER_SCRATCH):
+        Path(stage + path).mkdir()
     if copied is not None:
         _add_project(stage, f"/proc/self/fd/{copied}", owner)
     for path, descriptor in devices.items():
@@ -84,6 +87,16 @@ def enter_root_directory(read_only: Iterable[str], *, project: str | None = None
         os.close(descriptor)
     kernel.pivot_root_to(stage)
     kernel.set_mount_attributes("/", kernel.MOUNT_READ_ONLY | kernel.MOUNT_NOSUID, recursive=False)
+
+
+def scratch_directory(shown: Iterable[str]) -> str:
+    """/tmp, unless it holds something to show (an interpreter, a package), which a mount on it would hide."""
+    return _OTHER_SCRATCH if any(path.startswith(SCRATCH + "/") for path in shown) else SCRATCH
+
+
+def mount_scratch(path: str) -> None:
+    """A small private tmpfs for the files of one program."""
+    kernel.mount_tmpfs(path, size_bytes=_SCRATCH_BYTES, num_files=_SCRATCH_FILES, mode="700")
 
 
 def mount_own_processes() -> None:
@@ -118,7 +131,7 @@ def _add_project(stage: str, source: str, owner: int | None) -> None:
     kernel.mount_tmpfs(stage + SCRATCH, size_bytes=_OUTPUT_BYTES, num_files=_PROJECT_FILES)
     for path, size_bytes, num_files in (
         (OUTPUT, _OUTPUT_BYTES, _OUTPUT_FILES),
-        (SHARED_MEMORY, SCRATCH_BYTES, SCRATCH_FILES),
+        (SHARED_MEMORY, _SCRATCH_BYTES, _SCRATCH_FILES),
         (PROJECT, _PROJECT_BYTES, _PROJECT_FILES),
     ):
         Path(stage + path).mkdir(parents=True)

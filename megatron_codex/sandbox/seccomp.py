@@ -58,7 +58,8 @@ _CLONE_ANY_NAMESPACE = 0x7E020000
 _CLONE_THREAD = 0x00010000
 _AF_UNIX = 1
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
-_PRCTLS = (1, 3, 15, 16, 23, 0x53564D41)  # SET_PDEATHSIG GET_DUMPABLE SET_NAME GET_NAME CAPBSET_READ SET_VMA
+_PRCTLS = (3, 15, 16, 23, 0x53564D41)  # GET_DUMPABLE SET_NAME GET_NAME CAPBSET_READ SET_VMA
+_SET_PDEATHSIG = 1  # not for a judged program: it could outlive its worker
 
 Instruction = tuple[int, int, int, int]
 
@@ -108,7 +109,7 @@ def _checked_calls(profile: ProfileName) -> dict[str, list[Instruction]]:
         "clone": _clone_into_no_namespace(threads_only=not trace),
         "ioctl": _allow_values(1, _IOCTLS),
         "prlimit64": _read_own_limits(),
-        "prctl": _allow_values(0, _PRCTLS),
+        "prctl": _allow_values(0, (*_PRCTLS, _SET_PDEATHSIG) if trace else _PRCTLS),
     }
     if trace:
         calls["socketpair"] = _allow_values(0, (_AF_UNIX,))

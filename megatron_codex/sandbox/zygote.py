@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from megatron_codex.sandbox import candidate, jail, project_program, seccomp, tester
-from megatron_codex.sandbox.jail import JailPlan, Limits
+from megatron_codex.sandbox import candidate, jail, project_program, tester
+from megatron_codex.sandbox.jail import Jail, JailPlan, Limits
 
 ROLES: dict[str, Callable[..., NoReturn]] = {
     "candidate": candidate.serve,
@@ -60,21 +60,20 @@ def main(control: int) -> NoReturn:
     (driver,) = descriptors
     plan = JailPlan(**json.loads(message)["plan"])
     try:
-        jail.enter_jail(plan)
+        entered = jail.enter_jail(plan)
     except OSError as error:
         connection.send(json.dumps({"failed": str(error)}).encode())
         os._exit(1)
     connection.send(json.dumps({"ready": True}).encode())
-    Zygote(connection, driver, plan).serve()
+    Zygote(connection, driver, entered).serve()
 
 
 class Zygote:
     """Forks, watches and ends children; one thread, no state of any program."""
 
-    def __init__(self, connection: socket.socket, driver: int, plan: JailPlan) -> None:
-        self.connection, self.driver, self.plan = connection, driver, plan
+    def __init__(self, connection: socket.socket, driver: int, entered: Jail) -> None:
+        self.connection, self.driver, self.jail = connection, driver, entered
         self.children: dict[int, Child] = {}
-        self.filter = seccomp.filter_for_this_machine(plan.profile)
         self.own_pidfd = os.pidfd_open(os.getpid())
         # What exists now stays shared with the children: collecting would write to, and so copy, every page.
         gc.collect()
@@ -118,7 +117,7 @@ class Zygote:
         limits = Limits(**request["limits"])
         stdout = descriptors.pop() if request["has_stdout"] else None
         setup, setup_end = os.pipe()
-        if self.plan.level == "A":
+        if self.jail.plan.level == "A":
             jail.unshare_pid_namespace(self.own_pidfd)
         pid = os.fork()
         if pid == 0:
@@ -134,7 +133,7 @@ class Zygote:
     ) -> NoReturn:
         setup_end = fcntl.fcntl(setup_end, fcntl.F_DUPFD, _SETUP_DESCRIPTOR)
         try:
-            jail.lock_down(self.plan, limits, descriptors=[setup_end, *descriptors], stdout=stdout, filter_=self.filter)
+            jail.lock_down(self.jail, limits, descriptors=[setup_end, *descriptors], stdout=stdout)
             os.write(3, _READY)
             os.close(3)  # from here on only the program itself can fail, and it cannot say that the jail did
         except BaseException as error:
@@ -167,7 +166,7 @@ class Zygote:
             min(child.limits.cpu_s - _cpu_s(child.pid), child.started + child.limits.wall_s - time.monotonic())
             for child in self.children.values()
         )
-        if self.plan.profile == "trace":
+        if self.jail.plan.profile == "trace":
             wait_s = min(wait_s, _MEMORY_CHECK_S)
         return max(wait_s, _SHORTEST_WAIT_S) * 1000
 
@@ -178,7 +177,7 @@ class Zygote:
             _kill(child, "cpu")
         elif time.monotonic() >= child.started + child.limits.wall_s:
             _kill(child, "wall")
-        elif self.plan.profile == "trace" and project_program.resident_bytes() > child.limits.memory_bytes:
+        elif self.jail.plan.profile == "trace" and project_program.resident_bytes() > child.limits.memory_bytes:
             _kill(child, "memory")
 
 

@@ -1,0 +1,60 @@
+"""Pools shared by the sandbox's tests: one at each isolation level, with a short time limit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from megatron_codex.records import Verdict
+from megatron_codex.sandbox.pool import JudgePool
+from megatron_codex.sandbox.probe import KernelFeatures, probe_kernel
+from megatron_codex.sandbox.program import Program
+
+TIMEOUT_S = 0.4
+MEMORY_BYTES = 512 << 20
+
+JudgeOne = Callable[[Program], Verdict]
+
+
+@pytest.fixture(scope="session")
+def features() -> KernelFeatures:
+    found = probe_kernel()
+    if found.missing_basics or not found.landlock_abi:
+        pytest.skip(f"this kernel lacks what the sandbox needs: {found}")
+    return found
+
+
+@pytest.fixture(scope="session", params=["A", "B"], ids=["level_a", "level_b"])
+def pool(request: pytest.FixtureRequest, features: KernelFeatures) -> Iterator[JudgePool]:
+    if request.param == "A" and features.missing_namespaces:
+        pytest.skip(f"no namespaces here: {features.missing_namespaces}")
+    if request.param == "B" and features.landlock_abi < 6:
+        pytest.skip(f"Landlock ABI {features.landlock_abi} is below 6")
+    found = features if request.param == "A" else features.without_namespaces()
+    with JudgePool(
+        2, timeout_s=TIMEOUT_S, memory_bytes=MEMORY_BYTES, allow_level_b=request.param == "B", features=found
+    ) as opened:
+        assert opened.isolation.startswith(f"{request.param}: ")
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def judge_one(pool: JudgePool) -> JudgeOne:
+    def judge(program: Program) -> Verdict:
+        ((_, verdict),) = pool.judge([program])
+        return verdict
+
+    return judge
+
+
+@pytest.fixture(scope="session")
+def level(pool: JudgePool) -> str:
+    return pool.sandbox.level
+
+
+@pytest.fixture
+def needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become other users")
