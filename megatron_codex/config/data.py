@@ -1,0 +1,56 @@
+"""What a training run reads: indexed datasets for base training, problems for Codex-S and Codex-D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from megatron_codex.errors import Fault, raise_faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Inputs by task: data_prefix for base, problems for codex_s and codex_d."""
+
+    data_prefix: Path | tuple[Path, ...] = ()
+    """base: PREFIX of PREFIX.bin and PREFIX.idx (tools/preprocess_data.py), one or several, taken as one data set."""
+    split: str = "98,1,1"
+    """base: shares of the documents for training, validation and test."""
+    reset_attention_at_documents: bool = False
+    """base: a position sees its own document only, and positions restart with it; false: a window is one text."""
+    problems: Path | tuple[Path, ...] = ()
+    """codex_s, codex_d: JSONL of problems to train on, one file or several."""
+    valid_problems: Path | tuple[Path, ...] = ()
+    """codex_s, codex_d: JSONL of problems to validate on."""
+    layout: Literal["left_padded", "packed"] = "left_padded"
+    """codex_s, codex_d: one example a row, prompts padded on the left (the paper's), or several examples a row."""
+
+    def __post_init__(self) -> None:
+        for name in ("data_prefix", "problems", "valid_problems"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, given if isinstance(given, tuple) else (given,))
+        if self._shares() is None:
+            rule, remedy = "must be three shares, none negative, not all zero", "for example 98,1,1"
+            raise_faults([Fault(field="split", value=self.split, rule=rule, remedy=remedy)])
+
+    def paths(self, name: Literal["data_prefix", "problems", "valid_problems"]) -> tuple[Path, ...]:
+        """The paths of a field that takes one or several."""
+        given = getattr(self, name)
+        assert isinstance(given, tuple)
+        return given
+
+    @property
+    def splits(self) -> tuple[float, ...]:
+        """Shares of the training, validation and test documents, relative to their sum."""
+        shares = self._shares()
+        assert shares is not None
+        return shares
+
+    def _shares(self) -> tuple[float, ...] | None:
+        try:
+            shares = tuple(float(share) for share in self.split.split(","))
+        except ValueError:
+            return None
+        valid = len(shares) == 3 and all(0 <= share < float("inf") for share in shares) and sum(shares) > 0
+        return shares if valid else None

@@ -1,0 +1,95 @@
+"""The model's shape: a GPT with pre-norm, tanh-GELU, learned positions, biases and tied embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from megatron_codex.config.presets import PRESETS, PresetName
+from megatron_codex.errors import Fault, raise_faults
+
+_SHAPE = ("num_layers", "hidden_size", "num_attention_heads", "seq_length")
+
+_FROM_PRESET: Any = None
+"""Default of a field that the preset fills in, and that is required without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a GPT and how its weights start. Without a preset, the next four fields are required."""
+
+    preset: PresetName | None = None
+    """One of the paper's sizes, codex_12m to codex_12b: gives the next four fields, each of which may still be set."""
+    num_layers: int = _FROM_PRESET
+    """Transformer layers."""
+    hidden_size: int = _FROM_PRESET
+    """Width of the hidden states, in channels."""
+    num_attention_heads: int = _FROM_PRESET
+    """Attention heads of a layer; they share the hidden size evenly."""
+    seq_length: int = _FROM_PRESET
+    """Positions the model has embeddings for, in tokens."""
+    ffn_hidden_size: int | None = None
+    """Inner width of the MLP, in channels; none: 4 x hidden_size."""
+    hidden_dropout: float = 0.0
+    """Probability of dropping a channel after embedding, attention and MLP, in training."""
+    attention_dropout: float = 0.0
+    """Probability of dropping an attention weight, in training."""
+    init_method_std: float = 0.02
+    """Standard deviation of the initial weights; projections into the residual: over sqrt(2 x num_layers)."""
+    layernorm_epsilon: float = 1e-5
+    """Added to the variance in layer norms."""
+
+    def __post_init__(self) -> None:
+        faults = self._fill_from_preset()
+        counts = [name for name in (*_SHAPE, "ffn_hidden_size") if getattr(self, name) is not None]
+        wrong = [name for name in counts if getattr(self, name) < 1]
+        for name in wrong:
+            rule, remedy = "must be at least 1", "give a positive count"
+            faults.append(Fault(field=name, value=getattr(self, name), rule=rule, remedy=remedy))
+        known = {"hidden_size", "num_attention_heads"} <= set(counts) - set(wrong)
+        if known and self.hidden_size % self.num_attention_heads:
+            rule = f"must divide hidden_size = {self.hidden_size}"
+            divisors = [n for n in range(1, 129) if self.hidden_size % n == 0]
+            remedy = f"for example {min(divisors, key=lambda n: abs(n - self.num_attention_heads))}"
+            value, others = self.num_attention_heads, ("hidden_size",)
+            faults.append(Fault(field="num_attention_heads", value=value, rule=rule, remedy=remedy, others=others))
+        for name in ("hidden_dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                remedy = "0 switches dropout off"
+                faults.append(Fault(field=name, value=getattr(self, name), rule="must be in [0, 1)", remedy=remedy))
+        for name in ("init_method_std", "layernorm_epsilon"):
+            if not 0 < getattr(self, name) < 1:
+                remedy = "leave it out for the default"
+                faults.append(Fault(field=name, value=getattr(self, name), rule="must be in (0, 1)", remedy=remedy))
+        raise_faults(faults)
+
+    def _fill_from_preset(self) -> list[Fault]:
+        missing = [name for name in _SHAPE if getattr(self, name) is None]
+        if self.preset is None:
+            remedy = "give it, or model.preset"
+            return [Fault(field=name, rule="is required without a preset", remedy=remedy) for name in missing]
+        for name in missing:
+            object.__setattr__(self, name, getattr(PRESETS[self.preset], name))
+        return []
+
+    @property
+    def mlp_size(self) -> int:
+        """Inner width of the MLP, in channels."""
+        return self.ffn_hidden_size or 4 * self.hidden_size
+
+    @property
+    def num_layer_parameters(self) -> int:
+        """Parameters of all transformer layers and the last layer norm: all but the embeddings."""
+        H, M = self.hidden_size, self.mlp_size
+        attention = 4 * H * H + 4 * H
+        mlp = 2 * H * M + M + H
+        return self.num_layers * (attention + mlp + 4 * H) + 2 * H
+
+    def num_parameters(self, vocab_size: int) -> int:
+        """Parameters in all; the output layer shares the token embedding."""
+        return self.num_layer_parameters + (vocab_size + self.seq_length) * self.hidden_size
+
+    def architecture(self) -> dict[str, Any]:
+        """What two models must share for the weights of one to mean the same in the other."""
+        names = (*_SHAPE, "layernorm_epsilon")
+        return {name: getattr(self, name) for name in names} | {"ffn_hidden_size": self.mlp_size}

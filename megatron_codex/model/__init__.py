@@ -1,0 +1,1 @@
+"""ModelConfig to megatron-core's GPT, and checkpoints to full weights."""

@@ -1,0 +1,88 @@
+"""Process groups: the ranks of a run joined, and split into tensor-, pipeline- and data-parallel groups.
+
+In: the environment that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or none of it for one
+rank. Out: a Layout, this rank's place in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from megatron_codex.config.parallel import ParallelConfig
+from megatron_codex.platform.megatron_core import parallel_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The layout and this rank's place in it."""
+
+    rank: int
+    world_size: int
+    tp_rank: int
+    tp_size: int
+    pp_rank: int
+    pp_size: int
+    dp_rank: int
+    dp_size: int
+    dp_group: dist.ProcessGroup
+
+    @property
+    def is_last_stage(self) -> bool:
+        """Whether this rank holds the output layer, and so the loss."""
+        return self.pp_rank == self.pp_size - 1
+
+
+def world_size() -> int:
+    """Ranks of this run, as its launcher says; 1 without a launcher."""
+    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined_ranks() -> Iterator[None]:
+    """Join the run's ranks for the length of the block; an existing default group is used and left as it is."""
+    if dist.is_initialized():
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = "nccl" if cuda else "gloo"
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def model_parallel(parallel: ParallelConfig) -> Iterator[Layout]:
+    """Make megatron-core's process groups for this layout and take them down at the end of the block."""
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=parallel.tensor_model_parallel_size,
+        pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
+        virtual_pipeline_model_parallel_size=parallel.num_chunks if parallel.interleaved else None,
+        create_gloo_process_groups=False,
+    )
+    try:
+        yield Layout(
+            rank=dist.get_rank(),
+            world_size=dist.get_world_size(),
+            tp_rank=parallel_state.get_tensor_model_parallel_rank(),
+            tp_size=parallel.tensor_model_parallel_size,
+            pp_rank=parallel_state.get_pipeline_model_parallel_rank(),
+            pp_size=parallel.pipeline_model_parallel_size,
+            dp_rank=parallel_state.get_data_parallel_rank(),
+            dp_size=parallel_state.get_data_parallel_world_size(),
+            dp_group=parallel_state.get_data_parallel_group(),
+        )
+    finally:
+        parallel_state.destroy_model_parallel()

@@ -1,0 +1,1 @@
+"""megatron-core on any machine: its CUDA calls answered on a CPU."""

@@ -1,0 +1,1 @@
+"""THE loop: batches, loss, optimizer, checkpoints, metrics."""

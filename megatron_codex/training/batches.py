@@ -1,0 +1,123 @@
+"""Which samples a step trains on, and this rank's share of them as tensors.
+
+In: a SampleSource and an order. Out: the micro-batches of a step, all of one sequence length, so that pipeline stages
+know the shapes they receive. The global batch of step t (from 0) is positions t * G .. (t + 1) * G of the order, G its
+size: it does not depend on the layout. Data-parallel rank r takes the r-th part of it.
+
+Shapes: B samples of a micro-batch, S positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from megatron_codex.data.batch import Batch, SampleSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """What a rank runs forward and backward at a time."""
+
+    tokens: Tensor
+    """[B, S] ids."""
+    labels: Tensor
+    """[B, S] the id after each position."""
+    loss_mask: Tensor
+    """[B, S] 1.0 where the label counts in the loss, else 0.0."""
+    position_ids: Tensor
+    """[B, S]"""
+    attention_mask: Tensor | None
+    """[B, 1, S, S] True where a query does not see a key; None: plainly causal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepBatch:
+    """A rank's share of a global batch."""
+
+    micro_batches: list[MicroBatch]
+    seq_length: int
+    """Positions of every micro-batch of the global batch, on all ranks."""
+    num_loss_tokens: int
+    """Labels of this rank's share that count in the loss."""
+    largest_token: int
+    """Largest token id of this rank's share, labels included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalBatches:
+    """The batches of a run, by step."""
+
+    source: SampleSource
+    order: Callable[[int], int]
+    """Position in the run -> sample index."""
+    global_batch_size: int
+    micro_batch_size: int
+    dp_rank: int
+    dp_size: int
+    length_multiple: int = 1
+    """The sequence length is rounded up to a multiple: sequence parallelism cuts it into equal parts."""
+    num_positions: int | None = None
+    """Positions from here on fill up the last batch and count nothing in the loss; none: there is no end."""
+    device: str = "cpu"
+    """torch device of the tensors."""
+
+    def at(self, step: int) -> StepBatch:
+        """This rank's share of the global batch of a step, counted from 0."""
+        positions = range(step * self.global_batch_size, (step + 1) * self.global_batch_size)
+        indices = [self.order(position) for position in positions]
+        seq_length = _round_up(self.source.sequence_length(indices), self.length_multiple)
+        share = self.global_batch_size // self.dp_size
+        first = self.dp_rank * share
+        batches = []
+        for start in range(first, first + share, self.micro_batch_size):
+            part = slice(start, start + self.micro_batch_size)
+            batch = self.source.batch(indices[part], seq_length=seq_length)
+            batches.append(self._without_rows_beyond_the_end(batch, positions[part]))
+        return StepBatch(
+            micro_batches=[self._to_tensors(batch) for batch in batches],
+            seq_length=seq_length,
+            num_loss_tokens=sum(batch.num_loss_tokens for batch in batches),
+            largest_token=max(int(max(batch.tokens.max(), batch.labels.max())) for batch in batches),
+        )
+
+    def _without_rows_beyond_the_end(self, batch: Batch, positions: Sequence[int]) -> Batch:
+        if self.num_positions is None or positions[-1] < self.num_positions:
+            return batch
+        counts_B1 = (np.asarray(positions) < self.num_positions).astype(np.float32)[:, None]
+        return replace(batch, loss_mask=batch.loss_mask * counts_B1)  # not in place: the source may keep its arrays
+
+    def _to_tensors(self, batch: Batch) -> MicroBatch:
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+        documents = batch.document_ids
+        return MicroBatch(
+            tokens=tensor(batch.tokens),
+            labels=tensor(batch.labels),
+            loss_mask=tensor(batch.loss_mask),
+            position_ids=tensor(batch.position_ids),
+            attention_mask=None if documents is None else hidden_keys(tensor(documents)),
+        )
+
+
+def hidden_keys(document_ids_BS: Tensor) -> Tensor:
+    """Attention mask [B, 1, S, S]: True where the key is in another document or later than the query.
+
+    Padding sees itself only: a row that saw nothing would have no softmax.
+    """
+    num_positions = document_ids_BS.shape[1]
+    same_BSS = document_ids_BS[:, :, None] == document_ids_BS[:, None, :]
+    same_BSS &= document_ids_BS[:, None, :] >= 0
+    same_BSS.tril_()
+    diagonal = torch.arange(num_positions, device=same_BSS.device)
+    same_BSS[:, diagonal, diagonal] = True
+    return ~same_BSS[:, None]
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

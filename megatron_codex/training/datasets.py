@@ -1,0 +1,68 @@
+"""A task's training and validation samples: the one place that knows which task reads what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron_codex.config.training import TrainConfig
+from megatron_codex.data.batch import SampleSource
+from megatron_codex.data.pretraining import PretrainingDataset
+from megatron_codex.data.prompted import PromptedDataset
+from megatron_codex.data.splits import SplitName
+from megatron_codex.tokenizer.codex import CodexTokenizer
+
+ReadPairs = Callable[[Path], Iterable[tuple[str, str]]]
+"""A problems file -> (prompt, completion) of each problem, as the task sees it. Problems are not this room's matter:
+the command that starts training hands this over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Datasets:
+    """What a run trains and validates on."""
+
+    train: SampleSource
+    valid: SampleSource | None
+    """None when the run does not evaluate."""
+    inputs: tuple[Path, ...]
+    """Files to name in the manifest, by hash."""
+
+
+def build_datasets(config: TrainConfig, *, read_pairs: ReadPairs | None) -> Datasets:
+    """Open a task's data. Raises: InputError for missing, damaged or too small data."""
+    evaluates = config.training.eval_interval > 0
+    if config.task == "base":
+        return Datasets(
+            train=_pretraining(config, "train"),
+            valid=_pretraining(config, "valid") if evaluates else None,
+            inputs=tuple(Path(f"{prefix}.idx") for prefix in config.data.paths("data_prefix")),
+        )
+    assert read_pairs is not None, f"task {config.task} needs a reader of problems"
+    problems, valid_problems = config.data.paths("problems"), config.data.paths("valid_problems")
+    return Datasets(
+        train=_prompted(config, problems, read_pairs),
+        valid=_prompted(config, valid_problems, read_pairs) if evaluates else None,
+        inputs=(*problems, *(valid_problems if evaluates else ())),
+    )
+
+
+def _pretraining(config: TrainConfig, split: SplitName) -> PretrainingDataset:
+    return PretrainingDataset(
+        config.data.paths("data_prefix"),
+        split=split,
+        splits=config.data.splits,
+        seq_length=config.model.seq_length,
+        seed=config.training.seed,
+        eod=CodexTokenizer.from_config(config.tokenizer).eod,
+        reset_attention_at_documents=config.data.reset_attention_at_documents,
+    )
+
+
+def _prompted(config: TrainConfig, paths: tuple[Path, ...], read_pairs: ReadPairs) -> PromptedDataset:
+    return PromptedDataset(
+        (pair for path in paths for pair in read_pairs(path)),
+        tokenizer=CodexTokenizer.from_config(config.tokenizer),
+        seq_length=config.model.seq_length,
+        layout=config.data.layout,
+    )

@@ -1,0 +1,108 @@
+"""THE loop: steps, evaluations, metrics and checkpoints, from where the run stands to its end."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from megatron_codex.config.training import TrainConfig
+from megatron_codex.log import progress as progress_bar
+from megatron_codex.model.checkpoint_files import CHECKPOINTS
+from megatron_codex.parallel.groups import Layout
+from megatron_codex.training.batches import GlobalBatches
+from megatron_codex.training.checkpoint import Progress, save_checkpoint
+from megatron_codex.training.engine import Engine
+from megatron_codex.training.metrics import MetricsWriter, log_step, model_flops, peak_flops
+from megatron_codex.training.randomness import seed_step
+from megatron_codex.training.schedule import learning_rate
+from megatron_codex.training.step import StepResult, evaluate, train_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything a run works with on this rank."""
+
+    config: TrainConfig
+    layout: Layout
+    engine: Engine
+    train: GlobalBatches
+    valid: GlobalBatches | None
+    num_valid_batches: int
+    """Global batches of an evaluation."""
+    data_fingerprint: str
+
+    @property
+    def vocab_size(self) -> int:
+        """The true one."""
+        return self.config.tokenizer.true_vocab_size
+
+
+def run_steps(run: Run, progress: Progress) -> Progress:
+    """Train from `progress` to the last step; where the run then stands. A checkpoint of the last step is written."""
+    config = run.config
+    output_dir = config.training.output_dir
+    last = config.training.train_iters
+    with ExitStack() as stack:
+        writer = None
+        if run.layout.rank == 0:
+            writer = stack.enter_context(MetricsWriter(output_dir, resumed_step=progress.step))
+        steps = range(progress.step, last)
+        for step in progress_bar(steps, total=len(steps), description="training", unit="step"):
+            line, progress = _step(run, step, progress)
+            if writer is not None:
+                writer.write(line)
+                if progress.step % config.training.log_interval == 0 or "valid_loss" in line or progress.step == last:
+                    log_step(line, train_iters=last)
+            if _is_due(progress.step, config.training.save_interval, last):
+                save_checkpoint(
+                    run.engine, config, output_dir / CHECKPOINTS, progress, data_fingerprint=run.data_fingerprint
+                )
+    return progress
+
+
+def _step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], Progress]:
+    """One step and, where it is due, an evaluation: the line of metrics and where the run then stands."""
+    config = run.config
+    started = time.perf_counter()
+    if config.model.hidden_dropout or config.model.attention_dropout:
+        seed_step(config.training.seed, step, run.layout)
+    rate = learning_rate(step + 1, config.optimizer, decay_iters=config.lr_decay_iters)
+    result = train_step(run.engine, run.train, run.layout, step=step, learning_rate=rate, vocab_size=run.vocab_size)
+    seconds = time.perf_counter() - started
+    line = {
+        "step": step + 1,
+        "loss": result.loss,
+        "grad_norm": result.grad_norm,
+        "lr": rate,
+        "num_tokens": result.num_tokens,
+        "tokens_per_s": result.num_tokens / seconds,
+        "step_time_s": seconds,
+        "mfu": _model_flops_utilisation(run, result, seconds),
+    }
+    if run.valid is not None and _is_due(step + 1, config.training.eval_interval, config.training.train_iters):
+        line["valid_loss"] = evaluate(
+            run.engine, run.valid, run.layout, num_batches=run.num_valid_batches, vocab_size=run.vocab_size
+        )
+    return line, replace(
+        progress,
+        step=step + 1,
+        num_updates=progress.num_updates + (result.num_tokens > 0),
+        num_tokens=progress.num_tokens + result.num_tokens,
+    )
+
+
+def _model_flops_utilisation(run: Run, result: StepResult, seconds: float) -> float | None:
+    peak = peak_flops()
+    if peak is None:
+        return None
+    num_positions = run.config.training.global_batch_size * result.seq_length
+    flops = model_flops(
+        run.config.model, vocab_size=run.vocab_size, num_positions=num_positions, seq_length=result.seq_length
+    )
+    return flops / seconds / (peak * run.layout.world_size)
+
+
+def _is_due(step: int, interval: int, last: int) -> bool:
+    return step == last or (interval > 0 and step % interval == 0)

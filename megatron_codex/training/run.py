@@ -1,0 +1,127 @@
+"""A training run from its configuration to its last checkpoint (Codex paper, sections 3.2 and 4.4).
+
+In: a TrainConfig, and for Codex-S and Codex-D a reader of problems. Out, in training.output_dir: checkpoints/,
+metrics.jsonl, tensorboard/, config.yaml and, when the run has ended, manifest.json.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from megatron_codex.config.load import save_config
+from megatron_codex.config.training import TrainConfig
+from megatron_codex.data.batch import SampleSource
+from megatron_codex.data.order import ShuffledOrder
+from megatron_codex.manifest import write_manifest
+from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel, world_size
+from megatron_codex.training.batches import GlobalBatches
+from megatron_codex.training.checkpoint import Progress
+from megatron_codex.training.datasets import Datasets, ReadPairs, build_datasets
+from megatron_codex.training.engine import build_engine
+from megatron_codex.training.loop import Run, run_steps
+from megatron_codex.training.randomness import seed_step
+from megatron_codex.training.start import check_init_from, find_start, set_state
+
+
+def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | None:
+    """Train to the end, or from the newest checkpoint to the end; what was done, in one line, on rank 0.
+
+    Every rank of the run calls this. read_pairs: for tasks codex_s and codex_d.
+    Raises: InputError for bad input; WorkError when training cannot go on.
+    """
+    started_at = time.time()
+    config.check_world_size(world_size())
+    check_init_from(config)
+    datasets = build_datasets(config, read_pairs=read_pairs)
+    fingerprint = datasets.train.fingerprint()
+    start = find_start(config, data_fingerprint=fingerprint)
+    with joined_ranks(), model_parallel(config.parallel) as layout:
+        if layout.rank == 0:
+            config.training.output_dir.mkdir(parents=True, exist_ok=True)
+            save_config(config, config.training.output_dir / "config.yaml")
+        seed_step(config.training.seed, 0, layout)
+        engine = build_engine(config)
+        progress = set_state(engine, config, start)
+        already_done = progress.step >= config.training.train_iters
+        if not already_done:
+            run = Run(
+                config=config,
+                layout=layout,
+                engine=engine,
+                train=_training_batches(config, datasets, layout),
+                valid=_validation_batches(config, datasets, layout),
+                num_valid_batches=_num_valid_batches(config, datasets),
+                data_fingerprint=fingerprint,
+            )
+            progress = run_steps(run, progress)
+        if layout.rank != 0:
+            return None
+        _write_manifest(config, datasets, progress, fingerprint, started_at)
+        return _outcome(config, progress, already_done=already_done)
+
+
+def _training_batches(config: TrainConfig, datasets: Datasets, layout: Layout) -> GlobalBatches:
+    order = ShuffledOrder(len(datasets.train), config.training.seed)
+    return _batches(config, datasets.train, order, layout, num_positions=None)
+
+
+def _validation_batches(config: TrainConfig, datasets: Datasets, layout: Layout) -> GlobalBatches | None:
+    if datasets.valid is None:
+        return None
+    # The first samples of one fixed order: every evaluation sees the same, and a large set is not cut by its beginning.
+    order = ShuffledOrder(len(datasets.valid), config.training.seed)
+    return _batches(config, datasets.valid, order, layout, num_positions=len(datasets.valid))
+
+
+def _num_valid_batches(config: TrainConfig, datasets: Datasets) -> int:
+    if datasets.valid is None:
+        return 0
+    return min(config.training.eval_iters, -(-len(datasets.valid) // config.training.global_batch_size))
+
+
+def _batches(
+    config: TrainConfig, source: SampleSource, order: ShuffledOrder, layout: Layout, *, num_positions: int | None
+) -> GlobalBatches:
+    return GlobalBatches(
+        source=source,
+        order=order,
+        global_batch_size=config.training.global_batch_size,
+        micro_batch_size=config.training.micro_batch_size,
+        dp_rank=layout.dp_rank,
+        dp_size=layout.dp_size,
+        length_multiple=layout.tp_size if config.parallel.sequence_parallel else 1,
+        num_positions=num_positions,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+
+
+def _write_manifest(
+    config: TrainConfig, datasets: Datasets, progress: Progress, fingerprint: str, started_at: float
+) -> None:
+    write_manifest(
+        config.training.output_dir,
+        command="train",
+        config=config,
+        inputs=datasets.inputs,
+        counts={
+            "steps": progress.step,
+            "steps_without_tokens": progress.step - progress.num_updates,
+            "tokens": progress.num_tokens,
+            "train_samples": len(datasets.train),
+            "valid_samples": len(datasets.valid) if datasets.valid is not None else 0,
+            "parameters": config.model.num_parameters(config.tokenizer.true_vocab_size),
+        },
+        started_at=started_at,
+        extra={"data_fingerprint": fingerprint},
+    )
+
+
+def _outcome(config: TrainConfig, progress: Progress, *, already_done: bool) -> str:
+    where = f"in {config.training.output_dir}"
+    if already_done:
+        return f"{config.task}: all {progress.step} steps were done before; nothing to do {where}"
+    empty = progress.step - progress.num_updates
+    skipped = f", {empty} of them without a token to train on" if empty else ""
+    return f"{config.task}: {progress.step} steps{skipped}, {progress.num_tokens:,} tokens {where}"

@@ -1,0 +1,112 @@
+"""One training step, and one evaluation: forward and backward through megatron-core's schedule, loss over all ranks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from megatron_codex.errors import InputError, WorkError
+from megatron_codex.parallel.groups import Layout
+from megatron_codex.training.batches import GlobalBatches, StepBatch
+from megatron_codex.training.engine import Engine
+from megatron_codex.training.loss import forward_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What a step did, equal on all ranks. loss and grad_norm are None for a step without a token to train on."""
+
+    loss: float | None
+    grad_norm: float | None
+    num_tokens: int
+    """Unmasked tokens of the global batch."""
+    seq_length: int
+    """Positions of a sample, padding included."""
+
+
+def train_step(
+    engine: Engine, batches: GlobalBatches, layout: Layout, *, step: int, learning_rate: float, vocab_size: int
+) -> StepResult:
+    """Train on the global batch of `step`, counted from 0. A batch without an unmasked token changes nothing.
+
+    Raises: WorkError naming the step when the loss or the gradient is not finite.
+    """
+    batch = batches.at(step)
+    num_tokens = _count_tokens(batch, layout, vocab_size)
+    if num_tokens == 0:
+        return StepResult(loss=None, grad_norm=None, num_tokens=0, seq_length=batch.seq_length)
+    engine.zero_gradients()
+    loss = _run(engine, batch, layout, num_tokens, forward_only=False) / num_tokens
+    _require_finite("loss", loss, step)
+    engine.set_learning_rate(learning_rate)
+    _, grad_norm, _ = engine.optimizer.step()
+    _require_finite("gradient norm", float(grad_norm), step)
+    return StepResult(loss=loss, grad_norm=float(grad_norm), num_tokens=num_tokens, seq_length=batch.seq_length)
+
+
+@torch.no_grad()
+def evaluate(
+    engine: Engine, batches: GlobalBatches, layout: Layout, *, num_batches: int, vocab_size: int
+) -> float | None:
+    """Mean loss of the validation samples' unmasked tokens; None when there is no such token."""
+    engine.train_mode(False)
+    total, count = 0.0, 0
+    for number in range(num_batches):
+        batch = batches.at(number)
+        num_tokens = _count_tokens(batch, layout, vocab_size)
+        if num_tokens:
+            total += _run(engine, batch, layout, num_tokens, forward_only=True)
+            count += num_tokens
+    engine.train_mode(True)
+    return total / count if count else None
+
+
+def _count_tokens(batch: StepBatch, layout: Layout, vocab_size: int) -> int:
+    """Unmasked tokens of the global batch. Raises, on all ranks, when any of them has a token beyond the vocabulary."""
+    counts = torch.tensor([batch.num_loss_tokens, int(batch.largest_token >= vocab_size)])
+    if layout.dp_size > 1:
+        counts = counts.to(batch.micro_batches[0].tokens.device)
+        dist.all_reduce(counts, group=layout.dp_group)
+    num_tokens, num_faulty = counts.tolist()
+    if num_faulty:
+        raise InputError(
+            "data",
+            rule=f"has token ids beyond the vocabulary of {vocab_size}",
+            remedy="train with the tokenizer section that the data was made with",
+        )
+    return int(num_tokens)
+
+
+def _run(engine: Engine, batch: StepBatch, layout: Layout, num_tokens: int, *, forward_only: bool) -> float:
+    """Run all micro-batches; the sum of the global batch's unmasked losses, on every rank."""
+    iterators: list[Any] = [iter(batch.micro_batches) for _ in engine.chunks]
+    several = len(engine.chunks) > 1
+    sums = engine.forward_backward(
+        forward_step_func=partial(forward_step, num_tokens=num_tokens),
+        data_iterator=iterators if several else iterators[0],
+        model=engine.chunks if several else engine.chunks[0],
+        num_microbatches=len(batch.micro_batches),
+        seq_length=batch.seq_length,
+        micro_batch_size=len(batch.micro_batches[0].tokens),
+        forward_only=forward_only,
+    )
+    # Every tensor-parallel rank of the last stage has the sums; one of them counts.
+    counts = layout.is_last_stage and layout.tp_rank == 0
+    total = torch.stack(sums).double().sum() if counts else torch.zeros((), dtype=torch.float64)
+    if layout.world_size > 1:
+        total = total.to(batch.micro_batches[0].tokens.device)
+        dist.all_reduce(total)
+    return float(total)
+
+
+def _require_finite(what: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise WorkError(
+            f"step {step + 1}: {what} is {value}; training stops and the last checkpoint stays; "
+            "lower optimizer.lr, or look at this step's samples with the same seed"
+        )
