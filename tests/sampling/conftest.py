@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import time
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
+from megatron_codex.config.load import config_to_dict
+from megatron_codex.config.model import ModelConfig
+from megatron_codex.config.tokenizer import TokenizerConfig
+from megatron_codex.manifest import write_manifest
+from megatron_codex.model.checkpoint_files import CHECKPOINTS, FORMAT, OPTIMIZER_PREFIX, step_name
 from megatron_codex.sampling.decoder import Decoder
 from megatron_codex.sampling.loading import SamplingModel
 from megatron_codex.tokenizer.codex import CodexTokenizer
@@ -64,3 +74,27 @@ def tensors() -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def model(tensors: dict[str, Tensor]) -> SamplingModel:
     return make_model(tensors)
+
+
+def write_checkpoint(directory: Path, tensors: dict[str, Tensor]) -> Path:
+    """A step directory as training leaves it, in a run's output directory; returns the run's."""
+    step = directory / CHECKPOINTS / step_name(10)
+    step.mkdir(parents=True)
+    # What training stores besides weights must not be read as weights.
+    stored = {**tensors, f"{OPTIMIZER_PREFIX}state.exp_avg": torch.zeros(3)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no_dist says that it saves alone
+        dcp.save(stored, storage_writer=dcp.FileSystemWriter(step), no_dist=True)
+    files = {path.name: path.stat().st_size for path in step.iterdir()}
+    model = ModelConfig(
+        num_layers=NUM_LAYERS, hidden_size=HIDDEN_SIZE, num_attention_heads=NUM_HEADS, seq_length=SEQ_LENGTH
+    )
+    config = {"model": config_to_dict(model), "tokenizer": config_to_dict(TokenizerConfig(vocab_size=VOCAB_SIZE))}
+    extra = {"checkpoint_format": FORMAT, "step": 10, "files": files}
+    write_manifest(step, command="train.py", config=config, inputs=[], counts={}, started_at=time.time(), extra=extra)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, Tensor]) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("run"), tensors)

@@ -85,7 +85,7 @@ def test_numbers_are_uniform_and_independent_over_samples_positions_and_draws() 
     keys = np.array([sample_key(0, "task", index) for index in range(2000)], dtype=np.uint64)
     streams = [uniform(keys, position=position, draw=draw) for position in range(3) for draw in range(3)]
     for stream in streams:
-        assert 0 <= stream.min() and stream.max() < 1
+        assert stream.min() >= 0 and stream.max() < 1
         histogram = np.histogram(stream, bins=20, range=(0, 1))[0]
         assert ((histogram - 100) ** 2 / 100).sum() < 19 + 5 * np.sqrt(38)
     correlations = np.corrcoef(streams) - np.eye(9)
