@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import os
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,17 +39,31 @@ def execute(*, argv: list[str], environment: dict[str, str]) -> NoReturn:
             os._exit(code if code >= 0 else 128 - code)
 
 
-def resident_bytes() -> int:
-    """Memory held by every process of this pid namespace but this one (shared pages counted for each)."""
+def exceeds_memory(limit_bytes: int) -> bool:
+    """Whether all processes of this pid namespace but this one hold more memory than that.
+
+    Resident sizes are quick to read but count a shared page for each process; where they exceed the limit, proportional
+    ones, which share it out, decide.
+    """
+    resident = _total_of_processes(lambda entry: int((entry / "statm").read_text().split()[1]))
+    if resident * os.sysconf("SC_PAGE_SIZE") <= limit_bytes:
+        return False
+    return _total_of_processes(_proportional_kib) * 1024 > limit_bytes
+
+
+def _total_of_processes(measure: Callable[[Path], int]) -> int:
     total = 0
     own = str(os.getpid())
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and entry.name != own:
-            try:
-                total += int((entry / "statm").read_text().split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended meanwhile
-    return total * os.sysconf("SC_PAGE_SIZE")
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                total += measure(entry)
+    return total
+
+
+def _proportional_kib(entry: Path) -> int:
+    lines = (entry / "smaps_rollup").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def send_output(descriptor: int, *, limit_bytes: int) -> None:

@@ -70,7 +70,7 @@ def run_project(
     argv: absolute paths are those of the host where `read_only` (or the interpreter, or /usr) shows them; the project's
     are below /project, and what shall be kept is written below /output. environment: added to PATH, HOME, TMPDIR, LANG;
     nothing of ours is inherited. output: directory, made if need be. timeout_s: wall time, and each process's CPU.
-    memory_bytes: of all processes together (resident), and of each (address space).
+    memory_bytes: of all processes together (resident, shared pages once), and of each (address space).
     Raises: InputError for a path that is not there; WorkError when this machine cannot give isolation level A.
     """
     for path in (project, *read_only):

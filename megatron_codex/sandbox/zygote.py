@@ -62,7 +62,7 @@ def main(control: int) -> NoReturn:
     try:
         entered = jail.enter_jail(plan)
     except OSError as error:
-        connection.send(json.dumps({"failed": str(error)}).encode())
+        connection.send(json.dumps({"failed": error.strerror or str(error)}).encode())
         os._exit(1)
     connection.send(json.dumps({"ready": True}).encode())
     Zygote(connection, driver, entered).serve()
@@ -177,7 +177,7 @@ class Zygote:
             _kill(child, "cpu")
         elif time.monotonic() >= child.started + child.limits.wall_s:
             _kill(child, "wall")
-        elif self.jail.plan.profile == "trace" and project_program.resident_bytes() > child.limits.memory_bytes:
+        elif self.jail.plan.profile == "trace" and project_program.exceeds_memory(child.limits.memory_bytes):
             _kill(child, "memory")
 
 
