@@ -15,6 +15,8 @@ class DataConfig:
 
     data_prefix: Path | tuple[Path, ...] = ()
     """base: PREFIX of PREFIX.bin and PREFIX.idx (tools/preprocess_data.py), one or several, taken as one data set."""
+    data_weights: float | tuple[float, ...] = ()
+    """base: relative shares of the samples, one for each data_prefix; none: by size."""
     split: str = "98,1,1"
     """base: shares of the documents for training, validation and test."""
     reset_attention_at_documents: bool = False
@@ -27,18 +29,31 @@ class DataConfig:
     """codex_s, codex_d: one example a row, prompts padded on the left (the paper's), or several examples a row."""
 
     def __post_init__(self) -> None:
-        for name in ("data_prefix", "problems", "valid_problems"):
+        for name in ("data_prefix", "data_weights", "problems", "valid_problems"):
             given = getattr(self, name)
             object.__setattr__(self, name, given if isinstance(given, tuple) else (given,))
+        faults = []
         if self._shares() is None:
             rule, remedy = "must be three shares, none negative, not all zero", "for example 98,1,1"
-            raise_faults([Fault(field="split", value=self.split, rule=rule, remedy=remedy)])
+            faults.append(Fault(field="split", value=self.split, rule=rule, remedy=remedy))
+        num_prefixes, weights = len(self.paths("data_prefix")), self.weights
+        if weights and not (len(weights) == num_prefixes and all(0 < weight < float("inf") for weight in weights)):
+            rule = f"must be {num_prefixes} positive numbers, one for each data_prefix"
+            value, remedy = list(weights), "for example [4, 1], or leave it out"
+            faults.append(Fault(field="data_weights", value=value, rule=rule, remedy=remedy, others=("data_prefix",)))
+        raise_faults(faults)
 
     def paths(self, name: Literal["data_prefix", "problems", "valid_problems"]) -> tuple[Path, ...]:
         """The paths of a field that takes one or several."""
         given = getattr(self, name)
         assert isinstance(given, tuple)
         return given
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Relative shares of the samples; none: the data sets are taken as one."""
+        assert isinstance(self.data_weights, tuple)
+        return self.data_weights
 
     @property
     def splits(self) -> tuple[float, ...]:

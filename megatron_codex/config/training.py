@@ -91,7 +91,7 @@ class TrainConfig:
             for name in reads
             if not getattr(self.data, name)
         ]
-        foreign = ("problems", "valid_problems") if self.task == "base" else ("data_prefix",)
+        foreign = ("problems", "valid_problems") if self.task == "base" else ("data_prefix", "data_weights")
         for name in foreign:
             value = getattr(self.data, name)
             if value:

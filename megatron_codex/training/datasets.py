@@ -8,6 +8,7 @@ from pathlib import Path
 
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import SampleSource
+from megatron_codex.data.blend import BlendedSource
 from megatron_codex.data.pretraining import PretrainingDataset
 from megatron_codex.data.prompted import PromptedDataset
 from megatron_codex.data.splits import SplitName
@@ -47,9 +48,17 @@ def build_datasets(config: TrainConfig, *, read_pairs: ReadPairs | None) -> Data
     )
 
 
-def _pretraining(config: TrainConfig, split: SplitName) -> PretrainingDataset:
+def _pretraining(config: TrainConfig, split: SplitName) -> SampleSource:
+    prefixes, weights = config.data.paths("data_prefix"), config.data.weights
+    if not weights:
+        return _windows(config, split, prefixes)
+    sources = [_windows(config, split, (prefix,)) for prefix in prefixes]
+    return BlendedSource(sources, weights=weights, seed=config.training.seed)
+
+
+def _windows(config: TrainConfig, split: SplitName, prefixes: tuple[Path, ...]) -> PretrainingDataset:
     return PretrainingDataset(
-        config.data.paths("data_prefix"),
+        prefixes,
         split=split,
         splits=config.data.splits,
         seq_length=config.model.seq_length,
