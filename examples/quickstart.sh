@@ -49,7 +49,7 @@ echo "# corpus: raw Python files and generated modules -> unique, filtered docum
 stage blocks python tools/generate_blocks.py --output "$RUN/blocks" --num-train 6000 --chain-lengths 1 2 3 \
     --num-valid 96 --num-held-out 150 --measured-chain-lengths 1 2 3 4 5 --module-bytes 4000000 --seed "$SEED"
 stage corpus_stdlib python tools/build_corpus.py --input "$STDLIB" --output "$RUN/corpus_stdlib" \
-    --exclude '*/test/*' '*/tests/*' '*/idlelib/*' '*/lib2to3/*' '*/site-packages/*'
+    --exclude test tests idlelib lib2to3 site-packages dist-packages
 stage corpus_modules python tools/build_corpus.py --input "$RUN/blocks/modules.jsonl" --output "$RUN/corpus_modules"
 for name in stdlib modules; do
     stage "tokens_$name" python tools/preprocess_data.py --input "$RUN/corpus_$name" \
