@@ -39,14 +39,18 @@ def num_outcomes(examples: Sequence[Example]) -> int:
 
 
 def choose_examples(examples: Sequence[Example], limit: int) -> list[Example]:
-    """At most `limit`: short ones, and of as many different outcomes as there are (one of each in turn)."""
+    """At most `limit`, of as many different outcomes as there are, short and long ones.
+
+    One of each outcome comes before a second of any; where that is too many, they are taken evenly by size.
+    """
     groups: dict[str, list[Example]] = {}
     for example in sorted(examples, key=_size):
         groups.setdefault(outcome_key(example), []).append(example)
     chosen: list[Example] = []
     for turn in range(max(map(len, groups.values()), default=0)):
-        chosen += [group[turn] for group in groups.values() if turn < len(group)]
-    return chosen[:limit]
+        more = [group[turn] for group in groups.values() if turn < len(group)]
+        chosen += _evenly(more, limit - len(chosen))
+    return chosen
 
 
 def check_source(examples: Sequence[Example]) -> str:
@@ -72,6 +76,12 @@ def value_source(value: Any) -> str:
         return items if kind is set and value else f"{kind.__name__}({items})"
     # None, bool, int, float, str, bytes, bytearray, range: repr is such an expression.
     return repr(value)
+
+
+def _evenly(examples: Sequence[Example], limit: int) -> list[Example]:
+    if len(examples) <= limit:
+        return list(examples)
+    return [examples[(2 * number + 1) * len(examples) // (2 * limit)] for number in range(limit)]
 
 
 def _assertion(example: Example) -> str:

@@ -1,0 +1,160 @@
+"""The problems worth training on: solved by the base model at times, with verdicts that never change.
+
+In: problems, samples of the base model. Out: OUTPUT/problems.jsonl, dropped.jsonl, funnel.json, manifest.json, and the
+results: every sample with its verdict, once a repeat. Memory: the different completions. Codex paper, section 4.3.
+Dropped: "no tests", "no samples", "not judged" (the sandbox failed), "reference fails", "unstable" (a verdict changed
+between passing and not), "unsolved" (no sample passes: too hard or ambiguous).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import IO, Any
+
+from megatron_codex.config.problems import FilterConfig
+from megatron_codex.errors import InputError
+from megatron_codex.files import atomic_directory, atomic_file, require_absent
+from megatron_codex.jsonl import dump_line, write_jsonl
+from megatron_codex.manifest import write_manifest
+from megatron_codex.problems.funnel import Funnel, write_funnel
+from megatron_codex.problems.readers import read_problems
+from megatron_codex.problems.repeated_runs import Attempt, judge_repeatedly
+from megatron_codex.problems.samples import read_samples
+from megatron_codex.records import Completion, Problem, Verdict
+
+STAGES = ("problems", "sampled", "judged", "reference_passes", "stable", "solved")
+
+
+@dataclass(kw_only=True)
+class _Candidate:
+    """A problem on its way through the funnel. attempts: its different completions."""
+
+    problem: Problem
+    reference: Attempt
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    samples: list[Completion] = field(default_factory=list)
+
+    @property
+    def num_passed(self) -> int:
+        """Samples that pass, equal ones counted each."""
+        return sum(self.attempts[sample.completion].always_passes for sample in self.samples)
+
+
+def filter_problems(config: FilterConfig) -> Funnel:
+    """Judge everything, write the output directory, return the funnel.
+
+    Raises: InputError, before anything is judged, for faulty input or an output that exists; WorkError when this
+    machine cannot isolate programs.
+    """
+    started_at = time.time()
+    _check_paths(config)
+    candidates = _read(config)
+    with atomic_directory(config.output) as directory:
+        with atomic_file(config.results or directory / "results.jsonl") as results:
+            _judge(candidates, config, results)
+        funnel, kept, dropped = _sort_out(candidates, config)
+        write_jsonl(directory / "problems.jsonl", (problem.to_json() for problem in kept))
+        write_jsonl(directory / "dropped.jsonl", dropped)
+        write_funnel(directory / "funnel.json", funnel.to_json())
+        num_samples = sum(len(candidate.samples) for candidate in candidates)
+        write_manifest(
+            directory,
+            command="filter_problems.py",
+            config=config,
+            inputs=[config.problems, config.samples],
+            counts={"samples": num_samples, **funnel.counts},
+            started_at=started_at,
+        )
+    return funnel
+
+
+def _check_paths(config: FilterConfig) -> None:
+    require_absent(config.output)
+    inputs = {path.resolve() for path in (config.problems, config.samples)}
+    if config.results and config.results.resolve() in inputs:
+        raise InputError("results", value=config.results, rule="is one of the inputs", remedy="name another file")
+
+
+def _read(config: FilterConfig) -> list[_Candidate]:
+    problems = read_problems(config.problems)
+    candidates = {
+        problem.task_id: _Candidate(
+            problem=problem, reference=Attempt(problem=problem, completion=problem.canonical_solution)
+        )
+        for problem in problems
+    }
+    for sample in read_samples(config.samples, problems):
+        candidate = candidates[sample.task_id]
+        candidate.samples.append(sample)
+        if sample.completion not in candidate.attempts:
+            attempt = Attempt(problem=candidate.problem, completion=sample.completion)
+            candidate.attempts[sample.completion] = attempt
+    return list(candidates.values())
+
+
+def _judge(candidates: Sequence[_Candidate], config: FilterConfig, results: IO[bytes]) -> None:
+    """References first; samples of problems whose reference fails tell nothing and are not run."""
+    judgeable = [each for each in candidates if each.samples and _has_tests(each.problem)]
+    judge_repeatedly([each.reference for each in judgeable], config, description="references")
+    rows: list[list[Completion]] = []
+    attempts: list[Attempt] = []
+    for candidate in judgeable:
+        if candidate.reference.always_passes:
+            for completion, attempt in candidate.attempts.items():
+                attempts.append(attempt)
+                rows.append([sample for sample in candidate.samples if sample.completion == completion])
+
+    def write_rows(index: int, repeat: int, verdict: Verdict) -> None:
+        for sample in rows[index]:
+            row = {**sample.to_json(), "passed": verdict.passed, **verdict.to_json(), "repeat": repeat}
+            results.write(dump_line(row))
+        results.flush()
+
+    judge_repeatedly(attempts, config, description="samples", on_verdict=write_rows)
+
+
+def _sort_out(
+    candidates: Sequence[_Candidate], config: FilterConfig
+) -> tuple[Funnel, list[Problem], list[dict[str, Any]]]:
+    funnel, kept, dropped = Funnel(STAGES), [], []
+    for candidate in candidates:
+        stage, reason, detail = _fault_of(candidate)
+        for passed in STAGES[: STAGES.index(stage)] if reason else STAGES:
+            funnel.reach(passed)
+        if reason:
+            funnel.drop(stage, reason)
+            row = {"task_id": candidate.problem.task_id, "stage": stage, "reason": reason, "detail": detail}
+            dropped.append({**row, "num_samples": len(candidate.samples)})
+            continue
+        numbers = {"num_samples": len(candidate.samples), "num_passed": candidate.num_passed}
+        provenance = {**candidate.problem.provenance, "filter": {**numbers, "repeats": config.repeats}}
+        kept.append(replace(candidate.problem, provenance=provenance))
+    return funnel, kept, dropped
+
+
+def _fault_of(candidate: _Candidate) -> tuple[str, str, str]:
+    """(stage not reached, reason, detail); the reason is "" for a problem to keep."""
+    reference, attempts = candidate.reference, list(candidate.attempts.values())
+    if not _has_tests(candidate.problem):
+        return "sampled", "no tests", ""
+    if not candidate.samples:
+        return "sampled", "no samples", ""
+    for attempt in (reference, *attempts):
+        if not attempt.was_judged:
+            return "judged", "not judged", attempt.last_fault
+    if not reference.always_passes:
+        if reference.is_stable:
+            return "reference_passes", "reference fails", reference.last_fault
+        return "stable", "unstable", f"the reference solution: {reference.last_fault}"
+    for attempt in attempts:
+        if not attempt.is_stable:
+            return "stable", "unstable", f"a sample: {attempt.last_fault}"
+    if not candidate.num_passed:
+        return "solved", "unsolved", attempts[0].last_fault
+    return "", "", ""
+
+
+def _has_tests(problem: Problem) -> bool:
+    return bool(problem.test.strip() or problem.io_examples)
