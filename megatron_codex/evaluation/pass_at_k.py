@@ -17,6 +17,8 @@ from megatron_codex.errors import InputError
 
 CONFIDENCE = 0.95
 _NUM_RESAMPLES = 2000
+_RESAMPLED_AT_A_TIME = 1_000_000
+"""Values in memory at once."""
 _SEED = 2107_03374
 """Of the bootstrap, so that equal results give equal intervals."""
 DEFAULT_KS = (1, 10, 100)
@@ -100,7 +102,12 @@ def default_ks(counts: Mapping[str, TaskCount]) -> tuple[int, ...]:
 
 def _resample_tasks(values: Floats, generator: np.random.Generator) -> Floats:
     """Means of sets of as many tasks, drawn with replacement: problems are what a benchmark is a sample of."""
-    return np.array([values[generator.integers(0, len(values), len(values))].mean() for _ in range(_NUM_RESAMPLES)])
+    rows_at_a_time = max(1, _RESAMPLED_AT_A_TIME // len(values))
+    means: list[Floats] = []
+    for start in range(0, _NUM_RESAMPLES, rows_at_a_time):
+        shape = (min(rows_at_a_time, _NUM_RESAMPLES - start), len(values))
+        means.append(values[generator.integers(0, len(values), shape)].mean(axis=1))
+    return np.concatenate(means)
 
 
 def _resample_samples(count: TaskCount, k: int, generator: np.random.Generator) -> Floats:
