@@ -11,7 +11,7 @@ that are replaced, and tests/platform says which one moved when another version 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -35,13 +35,24 @@ _CPU = torch.device("cpu")
 _modes: list[TorchFunctionMode] = []
 
 
+@contextlib.contextmanager
+def plain_fusions() -> Iterator[None]:
+    """Import megatron-core inside this block: its fusions, wrapped by torch.compile when they are defined, stay plain
+    functions where there is no CUDA. Compiling them takes most of a minute at the first step and gains nothing on a
+    CPU; wrapping them alone imports torch's compiler, half of the time to start."""
+    compile_function = torch.compile
+    if not torch.cuda.is_available():
+        torch.compile = lambda function=None, **kwargs: function or (lambda wrapped: wrapped)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.compile = compile_function
+
+
 def answer_cuda_calls() -> None:
-    """Let megatron-core's CUDA calls work on the CPU. Calling it again does nothing. Imports no more than it replaces:
-    it must come before megatron-core's fusions are imported."""
+    """Let megatron-core's CUDA calls work on the CPU. Calling it again does nothing."""
     if torch.cuda.is_available() or _modes:
         return
-    # Its fusions are torch.compile wrappers: most of a minute at the first step, and no gain on a CPU.
-    import_module("megatron.core.jit").disable_jit_fuser()
     for module, names in REPLACED.items():
         for name in names:
             setattr(import_module(module), name, _answer(name))

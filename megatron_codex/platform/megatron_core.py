@@ -11,10 +11,10 @@ import warnings
 
 import torch
 
-from megatron_codex.platform.cpu import answer_cuda_calls
+from megatron_codex.platform.cpu import answer_cuda_calls, plain_fusions
 from megatron_codex.platform.memory import keep_freed_memory
 
-with warnings.catch_warnings():
+with warnings.catch_warnings(), plain_fusions():
     # At import it says of each optional library that it does without (Transformer Engine, Apex, ...): we use none.
     warnings.simplefilter("ignore")
     answer_cuda_calls()
