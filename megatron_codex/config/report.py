@@ -54,7 +54,7 @@ class CountsPart:
     label: str
     """Name on the page."""
     path: Path
-    """The stage's output directory or manifest file."""
+    """The stage's output directory, manifest file or funnel.json."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import torch
 
 from megatron_codex.errors import InputError
 from megatron_codex.model.weights import read_weights
+from megatron_codex.platform.memory import keep_freed_memory
 from megatron_codex.sampling.decoder import Decoder
 from megatron_codex.tokenizer.codex import CodexTokenizer
 
@@ -37,6 +38,7 @@ def load_sampling_model(checkpoint: Path, *, precision: str = "float32", device:
     precision: "float32" or "bfloat16". Raises: InputError when the checkpoint or the device is not usable.
     """
     require_device(device)
+    keep_freed_memory()
     weights = read_weights(checkpoint)
     tokenizer = CodexTokenizer.from_config(weights.tokenizer)
     decoder = Decoder(

@@ -89,6 +89,8 @@ def run(tmp_path: Path) -> Path:
         write_manifest(
             run / name, command=name, config={}, inputs=[run / "problems.jsonl"], counts=counts, started_at=started_at
         )
+    funnel = {"counts": {"problems": 120, "solved": 45}, "dropped": {"solved": {"too <hard>": 75}}}
+    (run / "training" / "funnel.json").write_text(json.dumps({"format": "megatron_codex/funnel/1", **funnel}))
     rows = list(read_jsonl(run / "codex_s" / "results.jsonl"))
     write_ranking(RerankConfig(results=run / "codex_s" / "results.jsonl", output=run / "ranking"), rows)
     arms = [{"arm": "generated docstring", "pass_rate": 0.25, "low": 0.2, "high": 0.3}]
@@ -97,7 +99,7 @@ def run(tmp_path: Path) -> Path:
     evaluation = {"problems": "problems.jsonl", "group_by": "chain_length"}
     parts = {
         "title": "A <test> run",
-        "counts": [{"label": "Corpus", "path": "corpus"}],
+        "counts": [{"label": "Corpus", "path": "corpus"}, {"label": "Filter", "path": "training/funnel.json"}],
         "training": [{"label": "base", "path": "training"}],
         "evaluations": [
             {"label": "base", "path": "base/results.jsonl", **evaluation},
@@ -190,6 +192,7 @@ def test_the_numbers_are_those_of_the_files(run: Path) -> None:
     assert "base 1, Codex-S 1." in text  # harness faults
     assert "Codex-S passes more than base (pass@1, 12 problems)" in text and "+40.0 [+40.0, +40.0]" in text
     assert "1,234,567" in text
+    assert "dropped before: solved" in text and re.search("too <hard> ?75", text)
     assert "25.0% [20.0%, 30.0%]" in text and "0.300" in text
     assert "1,000 steps, 1,024,000 tokens in the loss; last training loss 0.005, held-out loss 0.005" in text
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,4 +91,11 @@ def _groups(part: EvaluationPart, tasks: list[str], problems: dict[str, Problem]
             raise InputError(f"{part.problems}", value=task, rule="this task of the results is missing", remedy=remedy)
         value = problems[task].provenance.get(part.group_by)
         groups[f"{part.group_by.replace('_', ' ')} {'unknown' if value is None else value}"].append(task)
-    return dict(sorted(groups.items()))
+    return {name: groups[name] for name in natural_order(groups)}
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Names sorted with their numbers read as numbers: length 2 before length 10."""
+    return sorted(
+        names, key=lambda name: [part.zfill(20) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    )

@@ -6,11 +6,8 @@ shown": at this size the run cannot tell.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,8 +17,9 @@ from megatron_codex.evaluation.figures import Series, line_figure
 from megatron_codex.evaluation.intervals import draw_problems, mean_interval
 from megatron_codex.evaluation.pass_at_k import estimate_pass_at_k, pass_at_k
 from megatron_codex.evaluation.rank_samples import ranking_figure
+from megatron_codex.evaluation.report.json_file import read_json
 from megatron_codex.evaluation.report.markup import Content, Html, figures, table, tag
-from megatron_codex.evaluation.report.results import ALL, Results
+from megatron_codex.evaluation.report.results import ALL, Results, natural_order
 from megatron_codex.evaluation.reranking import FORMAT as RANKING_FORMAT
 from megatron_codex.evaluation.reranking import RANDOM
 from megatron_codex.evaluation.round_trip import FORMAT as ROUND_TRIP_FORMAT
@@ -74,7 +72,7 @@ def ranking_section(parts: Sequence[FilePart]) -> tuple[list[Html], list[Finding
     """Curves of each ranking file, and the paper's two claims on them at its largest k."""
     drawn, findings = [], []
     for part in parts:
-        report = _read(part.path, "ranking.json", RANKING_FORMAT)
+        report = read_json(part.path, RANKING_FORMAT, name="ranking.json")
         drawn.append((part.label, ranking_figure(report, name=f"ranking: {part.label}")))
         for curve in report["curves"][1:-1]:
             difference = {name: curve["minus_random"][name][-1] for name in ("pass_rate", "low", "high")}
@@ -87,7 +85,7 @@ def round_trip_section(parts: Sequence[FilePart]) -> list[Html]:
     """The table of each round trip's arms."""
     shown = []
     for part in parts:
-        report = _read(part.path, "round_trip.json", ROUND_TRIP_FORMAT)
+        report = read_json(part.path, ROUND_TRIP_FORMAT, name="round_trip.json")
         rows: list[list[Content]] = [
             [arm["arm"], f"{arm['pass_rate']:.1%} [{arm['low']:.1%}, {arm['high']:.1%}]"] for arm in report["arms"]
         ]
@@ -140,7 +138,7 @@ def findings_section(findings: Sequence[Finding], not_reproduced: Sequence[str])
 
 
 def _group_figures(evaluations: Sequence[Results], ks: Sequence[int]) -> Html:
-    names = sorted({group for results in evaluations for group in results.groups} - {ALL})
+    names = natural_order({group for results in evaluations for group in results.groups} - {ALL})
     if len(names) < 2:
         return Html("")
     places = {name: place for place, name in enumerate(names, 1)}
@@ -160,17 +158,3 @@ def _group_figures(evaluations: Sequence[Results], ks: Sequence[int]) -> Html:
         svg = line_figure(series, name=name, x_label="group", y_label="", ticks=list(places.values()), percent=True)
         drawn.append((caption, svg))
     return figures(drawn)
-
-
-def _read(path: Path, name: str, form: str) -> dict[str, Any]:
-    path = path / name if path.is_dir() else path
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        rule = f"cannot be read ({error.strerror})"
-        raise InputError(str(path), rule=rule, remedy="check the path in the report's parts") from error
-    except ValueError as error:
-        raise InputError(str(path), rule=f"not valid JSON ({error})", remedy="make it again") from error
-    if not isinstance(report, dict) or report.get("format") != form:
-        raise InputError(str(path), rule=f"is not of format {form}", remedy="check the path in the report's parts")
-    return report

@@ -12,9 +12,12 @@ from typing import Any
 from megatron_codex.config.report import CountsPart, TrainingPart
 from megatron_codex.errors import InputError
 from megatron_codex.evaluation.figures import Series, line_figure
+from megatron_codex.evaluation.report.json_file import read_json
 from megatron_codex.evaluation.report.markup import Content, Html, details, figures, join, share_bar, table, tag
 from megatron_codex.jsonl import read_jsonl
 from megatron_codex.manifest import MANIFEST_NAME, read_manifest
+
+FUNNEL_NAME, FUNNEL_FORMAT = "funnel.json", "megatron_codex/funnel/1"
 
 _MAX_POINTS = 300
 """Of a curve; longer ones are averaged over equal spans of steps, or the page would grow with the run."""
@@ -32,12 +35,8 @@ def counts_section(parts: Sequence[CountsPart]) -> list[Html]:
     """A table of each stage's counts, with bars relative to the largest of its group."""
     shown = []
     for part in parts:
-        counts = manifest_of(part.path)["counts"]
-        groups = {name: value for name, value in counts.items() if isinstance(value, Mapping)}
-        plain = {name: value for name, value in counts.items() if not isinstance(value, Mapping)}
         shown.append(tag("h3", part.label))
-        for name, group in ([("", plain)] if plain else []) + list(groups.items()):
-            shown.append(_counts_table(name, group))
+        shown += [_counts_table(name, group) for name, group in _count_groups(part.path).items()]
     return shown
 
 
@@ -85,7 +84,7 @@ def lineage_section(paths: Sequence[Path], *, run: Path) -> list[Html]:
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
-    """The manifest in a directory, at a path, or beside a file (FILE.manifest.json)."""
+    """The manifest in a directory, at a path, or beside a file (FILE.manifest.json; a funnel's: its directory's)."""
     found = _manifest_path(path)
     return read_manifest(found.parent, found.name)
 
@@ -93,7 +92,24 @@ def manifest_of(path: Path) -> dict[str, Any]:
 def _manifest_path(path: Path) -> Path:
     if path.is_dir():
         return path / MANIFEST_NAME
+    if path.name == FUNNEL_NAME:
+        return path.with_name(MANIFEST_NAME)
     return path if path.name.endswith(MANIFEST_NAME) else path.with_name(f"{path.name}.{MANIFEST_NAME}")
+
+
+def _count_groups(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Named groups of counts: of a manifest, or of a funnel with what was dropped on the way to each stage."""
+    if path.is_dir() or path.name != FUNNEL_NAME:
+        content = manifest_of(path)
+        dropped: Mapping[str, Any] = {}
+    else:
+        content = read_json(path, FUNNEL_FORMAT)
+        dropped = content["dropped"]
+    counts = content["counts"]
+    plain = {name: value for name, value in counts.items() if not isinstance(value, Mapping)}
+    groups = {name: value for name, value in counts.items() if isinstance(value, Mapping)}
+    lost = {f"dropped before: {stage}": reasons for stage, reasons in dropped.items()}
+    return {**({"": plain} if plain else {}), **groups, **lost}
 
 
 def _counts_table(name: str, counts: Mapping[str, Any]) -> Html:
