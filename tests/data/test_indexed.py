@@ -143,6 +143,11 @@ def patch(offset: int, value: bytes) -> Callable[[bytes], bytes]:
     return lambda content: content[:offset] + value + content[offset + len(value) :]
 
 
+def make_a_size_negative(content: bytes) -> bytes:
+    """Sizes 5, -1, 2 with the pointers and the sum that go with them."""
+    return patch(54, struct.pack("<q", 10))(patch(34, struct.pack("<ii", 5, -1))(content))
+
+
 @pytest.mark.parametrize(
     ("suffix", "damage", "message"),
     [
@@ -157,7 +162,7 @@ def patch(offset: int, value: bytes) -> Callable[[bytes], bytes]:
         pytest.param(".idx", patch(17, b"\6"), r"tiny\.idx: got 6; the token type's code", id="idx-float"),
         pytest.param(".idx", patch(18, b"\xff" * 8), r"tiny\.idx: .*102 bytes found", id="idx-count"),
         pytest.param(".idx", patch(34, b"\4"), r"tiny\.idx: damaged: its pointers and sizes", id="idx-size"),
-        pytest.param(".idx", patch(34, struct.pack("<i", -3)), r"tiny\.idx: damaged: its poi", id="idx-negative-size"),
+        pytest.param(".idx", make_a_size_negative, r"tiny\.idx: damaged: its pointers", id="idx-negative-size"),
         pytest.param(".idx", patch(46 + 8, b"\5"), r"tiny\.idx: damaged: its pointers", id="idx-pointer"),
         pytest.param(".idx", patch(70, b"\1"), r"tiny\.idx: damaged: its documents", id="idx-first-document"),
         pytest.param(".idx", patch(78, b"\3"), r"tiny\.idx: damaged: its documents", id="idx-documents-out-of-order"),
