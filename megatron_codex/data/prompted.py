@@ -14,6 +14,7 @@ Shapes: B rows x S positions. An example of n tokens takes n - 1 positions: its 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from megatron_codex.data.batch import PADDING_DOCUMENT, Batch
 from megatron_codex.data.prompted_packing import pack_lengths
 from megatron_codex.errors import InputError
 from megatron_codex.tokenizer.codex import CodexTokenizer
+
+_logger = logging.getLogger(__name__)
 
 Layout = Literal["left_padded", "packed"]
 
@@ -72,6 +75,7 @@ class PromptedDataset:
                 rule=f"none is left that fits {seq_length} positions",
                 remedy="raise model.seq_length or check the problems file",
             )
+        self._log_counts()
         lengths = [example.num_positions for example in self._examples]
         one_by_one = [[index] for index in range(len(lengths))]
         self._rows = pack_lengths(lengths, capacity=seq_length) if layout == "packed" else one_by_one
@@ -144,6 +148,13 @@ class PromptedDataset:
             outcome = "kept"
         self.counts[outcome] += 1
         return example if outcome == "kept" else None
+
+    def _log_counts(self) -> None:
+        dropped = {reason: count for reason, count in self.counts.items() if reason not in ("pairs", "kept") and count}
+        level = logging.WARNING if dropped else logging.INFO
+        _logger.log(
+            level, "%d of %d prompted examples kept, dropped: %s", self.counts["kept"], self.counts["pairs"], dropped
+        )
 
     def _examples_of(self, indices: Sequence[int]) -> list[_Example]:
         return [self._examples[member] for index in indices for member in self._rows[index]]

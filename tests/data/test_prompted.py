@@ -89,12 +89,13 @@ def test_wider_rows_only_gain_padding() -> None:
     assert wide.document_ids is not None and (wide.document_ids[:, -5:] == -1).all()
 
 
-def test_examples_that_do_not_fit_are_dropped_whole_and_counted() -> None:
+def test_examples_that_do_not_fit_are_dropped_whole_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
     prompt, completion = "def f(x):\n", "    return x\n"
     needed = len(_ids(prompt)) + len(_ids(completion))  # the end of document is only a label
     pairs = [(prompt, completion), ("", completion), (prompt, ""), (prompt + "#" * 50, completion)]
     exact = _dataset("packed", seq_length=needed, pairs=pairs)
     assert exact.counts == {"pairs": 4, "kept": 1, "too_long": 1, "empty_prompt": 1, "empty_completion": 1}
+    assert "1 of 4 prompted examples kept, dropped: {'too_long': 1" in caplog.text
     assert _whole(exact).num_loss_tokens == len(_ids(completion)) + 1
     with pytest.raises(InputError, match=f"none is left that fits {needed - 1} positions"):
         _dataset("packed", seq_length=needed - 1, pairs=pairs)

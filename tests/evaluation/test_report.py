@@ -191,6 +191,7 @@ def test_the_numbers_are_those_of_the_files(run: Path) -> None:
     assert "chain length 1" in text and "chain length 3" in text
     assert "base 1, Codex-S 1." in text  # harness faults
     assert "Codex-S passes more than base (pass@1, 12 problems)" in text and "+40.0 [+40.0, +40.0]" in text
+    assert "Codex-S: mean log p beats random choice of 10 samples" in text and "sum log p beats" not in text
     assert "1,234,567" in text
     assert "dropped before: solved" in text and re.search("too <hard> ?75", text)
     assert "25.0% [20.0%, 30.0%]" in text and "0.300" in text
