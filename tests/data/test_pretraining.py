@@ -126,11 +126,12 @@ def test_splits_share_no_document(tmp_path: Path) -> None:
     assert len(set.union(*seen.values())) == 30
 
 
-def test_empty_documents_of_others_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_empty_documents_of_others_are_passed_over(tmp_path: Path, seed: int) -> None:
     documents = [[], [1, 2], [], [], [3, 4, 5], []]
-    source = dataset(tmp_path, documents, seq_length=4, reset_attention_at_documents=True)
+    source = dataset(tmp_path, documents, seed=seed, reset_attention_at_documents=True)
     batch = source.batch([0], seq_length=4)
-    assert batch.tokens[0].tolist() == shuffled_stream(documents)[:4]
+    assert batch.tokens[0].tolist() == shuffled_stream(documents, seed=seed)[:4]
     assert batch.document_ids is not None
     assert sorted(set(batch.document_ids[0].tolist())) == [0, 1]
 
