@@ -6,6 +6,7 @@ cut off. Only torch is needed: no megatron-core, no process group.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,5 +60,7 @@ def _read_tensors(directory: Path) -> dict[str, Tensor]:
         for name, entry in described.items()
         if isinstance(entry, TensorStorageMetadata) and not name.startswith(OPTIMIZER_PREFIX)
     }
-    load(tensors, storage_reader=FileSystemReader(directory), no_dist=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that it loads in a single process, which no_dist asks for
+        load(tensors, storage_reader=FileSystemReader(directory), no_dist=True)
     return tensors

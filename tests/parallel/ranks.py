@@ -1,0 +1,82 @@
+"""Run training jobs on several gloo ranks: one process a rank, several jobs one after the other in the same processes.
+
+A job is a training configuration (nested mappings). Tasks codex_s and codex_d read their problems as JSON Lines of
+{"prompt", "completion"}: what a Problem renders to is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 240
+
+
+def run_ranks(world_size: int, jobs: Sequence[Mapping[str, Any]], directory: Path) -> list[str]:
+    """Train every job on `world_size` ranks; what rank 0 reports for each: its outcome, or "Error: message"."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "jobs.json").write_text(json.dumps(list(jobs)))
+    processes = start_ranks(world_size, [sys.executable, __file__, str(directory)], directory)
+    codes = []
+    try:
+        codes = [process.wait(TIMEOUT_S) for process in processes]
+    finally:
+        end(processes)
+    assert codes == [0] * world_size, (directory / "rank0.log").read_text()[-3000:]
+    return [str(outcome) for outcome in json.loads((directory / "outcomes.json").read_text())]
+
+
+def start_ranks(world_size: int, command: Sequence[str], directory: Path) -> list[subprocess.Popen[bytes]]:
+    """Start `command` once for each rank, in the environment torchrun gives; logs go to directory/rank<N>.log."""
+    processes = []
+    for rank in range(world_size):
+        environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "STORE": str(directory / "store")}
+        with (directory / f"rank{rank}.log").open("wb") as log:
+            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT))
+    return processes
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Kill what still runs."""
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def main() -> None:
+    """One rank: join the others through a file, train each job."""
+    import torch.distributed as dist
+
+    from megatron_codex.config.load import build_config
+    from megatron_codex.config.training import TrainConfig
+    from megatron_codex.errors import InputError, WorkError
+    from megatron_codex.jsonl import read_jsonl
+    from megatron_codex.training.run import train
+
+    def read_pairs(path: Path) -> list[tuple[str, str]]:
+        return [(row["prompt"], row["completion"]) for row in read_jsonl(path)]
+
+    directory = Path(sys.argv[1])
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
+    outcomes = []
+    for job in json.loads((directory / "jobs.json").read_text()):
+        try:
+            outcomes.append(train(build_config(TrainConfig, job), read_pairs=read_pairs))
+        except (InputError, WorkError) as error:
+            outcomes.append(f"{type(error).__name__}: {error}")
+    if rank == 0:
+        (directory / "outcomes.json").write_text(json.dumps(outcomes))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
