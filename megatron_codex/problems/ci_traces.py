@@ -50,10 +50,10 @@ def drop_duplicates(outcome: ProjectOutcome, known: set[str]) -> None:
         keys = {problem.task_id, problem.prompt + problem.canonical_solution}
         if known.isdisjoint(keys):
             kept.append(problem)
+            known |= keys
         else:
             outcome.drop(problem.task_id, "problems", "duplicate")
             outcome.funnel.reach("problems", -1)
-        known |= keys
     outcome.problems = kept
 
 

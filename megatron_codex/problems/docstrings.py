@@ -9,11 +9,14 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import re
 import tokenize
 import warnings
 
 DEFAULT_INDENT = "    "
 _QUOTES = '"""'
+_LONG_RUN = re.compile(r'"{3,}')
+_LONG_OR_FINAL_RUN = re.compile(r'"{3,}|"+$')
 
 
 def clean_docstring(value: str) -> str:
@@ -30,22 +33,21 @@ def clean_docstring(value: str) -> str:
 def quote_docstring(text: str, *, indent: str = DEFAULT_INDENT) -> str:
     r'''The literal with its indent and a final newline; "" for text that says nothing. text: a clean_docstring.
 
-    Escaped, so that ast.literal_eval gives the text back: backslashes, a run of three quotes, a quote just before the
-    closing ones, control characters but the newline, lone surrogates.
+    Escaped, so that ast.literal_eval gives the text back: backslashes, runs of three or more quotes, quotes just before
+    the closing ones, control characters but the newline, lone surrogates.
 
     >>> quote_docstring('Say "hi"')
     '    """Say "hi\\""""\n'
     '''
     if not text.strip():
         return ""
-    lines = [_escape(line) for line in text.expandtabs().split("\n")]
+    lines = text.expandtabs().split("\n")
+    # Only one line has the closing quotes right behind it.
+    lines = [_escape(line, _LONG_RUN if len(lines) > 1 else _LONG_OR_FINAL_RUN) for line in lines]
     if len(lines) > 1:
         middle = "".join(f"{indent}{line}\n" if line else "\n" for line in lines)
         return f"{indent}{_QUOTES}\n{middle}{indent}{_QUOTES}\n"
-    line = lines[0]
-    if line.endswith('"'):
-        line = line[:-1] + '\\"'
-    return f"{indent}{_QUOTES}{line}{_QUOTES}\n"
+    return f"{indent}{_QUOTES}{lines[0]}{_QUOTES}\n"
 
 
 def parse_docstring(completion: str) -> str | None:
@@ -67,8 +69,8 @@ def parse_docstring(completion: str) -> str | None:
     return clean_docstring(value) if isinstance(value, str) else None
 
 
-def _escape(line: str) -> str:
-    line = line.replace("\\", "\\\\").replace(_QUOTES, r"\"\"\"")
+def _escape(line: str, quotes: re.Pattern[str]) -> str:
+    line = quotes.sub(lambda run: '\\"' * len(run.group()), line.replace("\\", "\\\\"))
     return "".join(_escape_character(character) for character in line)
 
 

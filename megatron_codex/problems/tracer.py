@@ -5,7 +5,7 @@ In: the project's root and its test paths. Out: JSON lines, each written at once
     {"kind": "function", "function": id, "file", "name", "line", "refused": "" | reason}
     {"kind": "sample", "function": id, "call": ordinal, "args": [...], "kwargs": {...}, "output" | "raises": ...}
     {"kind": "not_plain", "function": id, "where": "arguments" | "result", "type": the first that is not plain data}
-    {"kind": "end", "exit_code", "passed", "failed", "errors", "skipped", "calls": {id: calls}}
+    {"kind": "end", "exit_code", "passed", "failed", "errors", "skipped", "resumed", "calls": {id: calls}}
 An id is "file:line:name".
 Codex paper, section 4.2: sys.setprofile in continuous integration.
 """
@@ -20,6 +20,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
@@ -84,6 +85,7 @@ class Tracer:
         self._functions: list[Samples] = []
         self._codes: list[CodeType] = []
         self._threads = threading.local()
+        self.num_resumed = 0
         # Taken now: a test may put others in their place for a while.
         self._open, self._write, self._close = os.open, os.write, os.close
 
@@ -100,10 +102,29 @@ class Tracer:
             # A RecursionError near the limit, most likely: this one call is not recorded.
             return
 
+    def start(self) -> None:
+        """Trace this thread and those that it will start."""
+        threading.setprofile(self.profile)
+        sys.setprofile(self.profile)
+
+    def resume(self) -> None:
+        """Before each test: go on where tracing has ended.
+
+        A suite may end it (sys.setprofile); Python itself does when the recursion limit leaves the callback no room.
+        """
+        if sys.getprofile() != self.profile:
+            self.num_resumed += 1
+            self._stack().clear()
+            if sys.gettrace() is _ignore:
+                sys.settrace(None)
+            self.start()
+
     def finish(self, **result: Any) -> None:
-        """Write the last record."""
+        """End the tracing and write the last record."""
+        sys.setprofile(None)
+        threading.setprofile(None)
         calls = {samples.id: samples.num_calls for samples in self._functions}
-        self._record(kind="end", calls=calls, **result)
+        self._record(kind="end", calls=calls, resumed=self.num_resumed, **result)
 
     def _on_call(self, frame: FrameType) -> None:
         code = frame.f_code
@@ -300,10 +321,14 @@ def _function_of(code: CodeType, value: Any) -> FunctionType | None:
 
 
 class PytestOutcomes:
-    """A pytest plugin that counts."""
+    """A pytest plugin that counts, and tells when a test is about to run."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_test: Callable[[], None]) -> None:
         self.counts = {"passed": 0, "failed": 0, "errors": 0, "skipped": 0}
+        self.before_test = before_test
+
+    def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
+        self.before_test()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call":
@@ -315,26 +340,35 @@ class PytestOutcomes:
         self.counts["errors"] += report.outcome == "failed"
 
 
-def run_pytest(paths: list[str]) -> dict[str, int]:
+def run_pytest(paths: list[str], before_test: Callable[[], None]) -> dict[str, int]:
     """Run the suite; {"exit_code", "passed", ...}."""
     import pytest
 
-    outcomes = PytestOutcomes()
-    # The project's own addopts may name plugins that are not here (coverage, xdist).
-    quiet = ["-q", "-rfE", "--tb=line", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "required_plugins="]
+    outcomes = PytestOutcomes(before_test)
+    # The project's own addopts may name plugins that are not here (coverage, xdist). hypothesis works without its
+    # plugin, which imports the whole of it into every session: 1.2 s of CPU time, more under the tracer.
+    quiet = ["-q", "-rfE", "--tb=line", "-o", "addopts=", "-o", "required_plugins="]
+    quiet += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     exit_code = pytest.main([*quiet, "--continue-on-collection-errors", *paths], plugins=[outcomes])
     return {"exit_code": int(exit_code), **outcomes.counts}
 
 
-def run_unittest(paths: list[str]) -> dict[str, int]:
+def run_unittest(paths: list[str], before_test: Callable[[], None]) -> dict[str, int]:
     """As run_pytest, for where pytest is not installed."""
     import unittest
 
-    loader, suite = unittest.TestLoader(), unittest.TestSuite()
+    class Result(unittest.TextTestResult):
+        def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's own naming
+            before_test()
+            super().startTest(test)
+
+    suite = unittest.TestSuite()
     for path in map(Path, paths):
         directory, pattern = (path, "*test*.py") if path.is_dir() else (path.parent, path.name)
-        suite.addTest(loader.discover(str(directory), pattern=pattern))
-    result = unittest.TextTestRunner(verbosity=0).run(suite)
+        # A loader remembers the top directory of its first discovery: each path has one of its own.
+        suite.addTest(unittest.TestLoader().discover(str(directory), pattern=pattern))
+    runner = unittest.TextTestRunner(verbosity=0, resultclass=Result)  # type: ignore[arg-type]
+    result = runner.run(suite)
     failed, errors, skipped = len(result.failures), len(result.errors), len(result.skipped)
     return {
         "exit_code": int(not result.wasSuccessful()),
@@ -368,14 +402,8 @@ def main() -> None:
     if arguments.runner == "pytest":
         import pytest  # noqa: F401  # Before the tracing starts: it is not the project's.
     tracer = Tracer(arguments.root, arguments.output, num_samples=arguments.num_samples, tagged=_load_beside("tagged"))
-    threading.setprofile(tracer.profile)
-    sys.setprofile(tracer.profile)
-    try:
-        result = RUNNERS[arguments.runner](arguments.paths)
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
-    tracer.finish(**result)
+    tracer.start()
+    tracer.finish(**RUNNERS[arguments.runner](arguments.paths, tracer.resume))
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads that the suite left behind shall not keep this process.

@@ -27,6 +27,7 @@ _TRACE_FILE = "trace.jsonl"
 _MISSING_MODULE = re.compile(r"No module named '([\w.]+)'")
 _REASON_OF_VERDICT = {"timeout": "timeout", "died": "out of memory", "infra": "sandbox failed"}
 _MAX_DETAIL_CHARS = 300
+_SUITE_FACTS = ("exit_code", "passed", "failed", "errors", "skipped", "resumed")
 
 
 @dataclass(kw_only=True)
@@ -50,7 +51,8 @@ class TracedFunction:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """suite: exit_code, passed, failed, errors, skipped, as the test runner counted."""
+    """suite: exit_code, passed, failed, errors, skipped, as the test runner counted; resumed: how often tracing had to
+    be started again, because a test had ended it."""
 
     functions: tuple[TracedFunction, ...]
     suite: dict[str, int]
@@ -82,7 +84,7 @@ def trace_project(project: Project, workspace: Path, *, num_samples: int, timeou
         timeout_s=timeout_s,
         memory_bytes=memory_bytes,
     )
-    return _read_trace(output / _TRACE_FILE, run)
+    return read_trace(output / _TRACE_FILE, run)
 
 
 def _environment(project: Project) -> dict[str, str]:
@@ -91,7 +93,8 @@ def _environment(project: Project) -> dict[str, str]:
     return {"PYTHONPATH": ":".join(roots), "PYTHONHASHSEED": "0", "TZ": "UTC", "CI": "true", "OMP_NUM_THREADS": "1"}
 
 
-def _read_trace(path: Path, run: ProjectRun) -> Trace:
+def read_trace(path: Path, run: ProjectRun) -> Trace:
+    """What a run of the tracer left in `path`, and how it ended. Raises: BrokenProjectError."""
     printed = run.stdout.decode(errors="replace")
     missing = tuple(sorted(set(_MISSING_MODULE.findall(printed))))
     reason = _REASON_OF_VERDICT.get(run.verdict.verdict)
@@ -163,7 +166,7 @@ class _RecordReader:
         self.functions[record["function"]].not_plain[_text(record["where"])] = _text(record["type"])
 
     def _end(self, record: dict[str, Any]) -> None:
-        self.suite = {name: _count(record[name]) for name in ("exit_code", "passed", "failed", "errors", "skipped")}
+        self.suite = {name: _count(record[name]) for name in _SUITE_FACTS}
         for name, number in record["calls"].items():
             if name in self.functions:
                 self.functions[name].num_calls = max(self.functions[name].num_calls, _count(number))

@@ -1,0 +1,134 @@
+"""What a function brings along, and what it cannot bring."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatron_codex.problems.context import NotExtractedError, build_context
+from megatron_codex.problems.free_names import bound_names, needed_names
+from megatron_codex.problems.modules import ProjectModules
+
+
+def _context(root: Path, files: dict[str, str], *, name: str = "f", max_lines: int = 50) -> str:
+    for file, source in files.items():
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    modules = ProjectModules(root, (".", "src"))
+    module = modules.of_file(next(iter(files)))
+    assert module is not None
+    (function,) = [node for node in module.tree.body if isinstance(node, ast.FunctionDef) and node.name == name][-1:]
+    return build_context(function, module, modules, max_lines=max_lines)
+
+
+def test_only_what_is_used_comes_along(tmp_path: Path) -> None:
+    source = (
+        "import os, re as regex\nfrom collections import (Counter, deque as dq)\nA = 1\nB = A + 1\nUNUSED = dq()\n\n"
+        "def helper(x):\n    # keep\n    return regex.sub(B, x)\n\ndef f(x=B):\n    return helper(x), Counter\n"
+    )
+    assert _context(tmp_path, {"m.py": source}) == (
+        "import re as regex\nfrom collections import Counter\n\n\nA = 1\n\n\nB = A + 1\n\n\n"
+        "def helper(x):\n    # keep\n    return regex.sub(B, x)\n\n\n"
+    )
+
+
+def test_a_function_that_needs_nothing(tmp_path: Path) -> None:
+    assert (
+        _context(tmp_path, {"m.py": "import os\ndef f(x):\n    y = [z for z in x]\n    return f(y) or len(y)\n"}) == ""
+    )
+
+
+def test_decorators_defaults_and_annotations_are_needed(tmp_path: Path) -> None:
+    source = (
+        "from typing import Any\nimport functools\nD = 3\n@functools.cache\ndef f(x: Any = D) -> Any:\n    return x\n"
+    )
+    assert _context(tmp_path, {"m.py": source}) == "import functools\nfrom typing import Any\n\n\nD = 3\n\n\n"
+
+
+def test_future_annotations_are_kept_and_not_followed(tmp_path: Path) -> None:
+    source = (
+        "from __future__ import annotations\nfrom numpy import ndarray\ndef f(x: ndarray) -> ndarray:\n    return x\n"
+    )
+    assert _context(tmp_path, {"m.py": source}) == "from __future__ import annotations\n\n\n"
+
+
+def test_conditional_definitions_come_whole(tmp_path: Path) -> None:
+    source = "import sys\nif sys.maxsize > 3:\n    A = 1\nelse:\n    A = 2\ndef f():\n    return A\n"
+    assert _context(tmp_path, {"m.py": source}) == (
+        "import sys\n\n\nif sys.maxsize > 3:\n    A = 1\nelse:\n    A = 2\n\n\n"
+    )
+
+
+def test_imports_inside_the_project_are_followed(tmp_path: Path) -> None:
+    files = {
+        "src/pkg/a.py": "from .sub import g as gg\nfrom pkg.sub.deep import H\ndef f(x):\n    return gg(x) + H\n",
+        "src/pkg/__init__.py": "",
+        "src/pkg/sub/__init__.py": "from ..b import *\n",
+        "src/pkg/b.py": "from math import pi\ndef g(x):\n    return x * pi\n",
+        "src/pkg/sub/deep.py": "H = 5\n",
+    }
+    assert _context(tmp_path, files) == (
+        "from math import pi\n\n\nH = 5\n\n\ndef g(x):\n    return x * pi\n\n\ngg = g\n\n\n"
+    )
+
+
+def test_mutual_recursion_and_rebinding(tmp_path: Path) -> None:
+    source = "def g(x):\n    return f(x - 1)\nT = {}\nT = {1: 2}\ndef f(x):\n    return g(x) if x else T\n"
+    assert _context(tmp_path, {"m.py": source}) == ("T = {}\n\n\nT = {1: 2}\n\n\ndef g(x):\n    return f(x - 1)\n\n\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def f():\n    return missing\n", "unresolved name"),
+        ("def f():\n    return __file__\n", "unresolved name"),
+        ("import numpy as np\ndef f():\n    return np\n", "imports a third-party package"),
+        ("def f():\n    import numpy.linalg\n", "imports a third-party package"),
+        ("try:\n    import simplejson as j\nexcept ImportError:\n    import json as j\ndef f():\n    return j\n",
+         "imports a third-party package"),
+        ("import other\ndef f():\n    return other.A\n", "uses a project module"),
+        ("from other import absent\ndef f():\n    return absent\n", "unresolved name"),
+        ("def f():\n    from other import A\n    return A\n", "uses a project module"),
+        ("N = 0\ndef f():\n    global N\n    N += 1\n", "writes a global"),
+        ("N = 0\ndef g():\n    global N\n    N += 1\ndef f():\n    return g()\n", "writes a global"),
+        ("from other import A as B, h\nA = 3\ndef f():\n    return A, h()\n", "one name for two things"),
+        ("T = [\n" + "    1,\n" * 60 + "]\ndef f():\n    return T\n", "context too long"),
+    ],
+)  # fmt: skip
+def test_what_cannot_stand_alone(tmp_path: Path, source: str, reason: str) -> None:
+    other = "A = 1\ndef h():\n    return A\n"
+    with pytest.raises(NotExtractedError) as raised:
+        _context(tmp_path, {"m.py": source, "other.py": other})
+    assert raised.value.reason == reason
+
+
+def _statement(source: str) -> Any:
+    return ast.parse(source).body[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "bound", "needed"),
+    [
+        ("x = y = z", {"x", "y"}, {"z"}),
+        ("a, (b, *c) = d", {"a", "b", "c"}, {"d"}),
+        ("class C(B):\n    x = y\n    def m(self):\n        return self.x, z", {"C"}, {"B", "y", "z"}),
+        ("v = [i for i in w if u]", {"v"}, {"w", "u"}),
+        ("def f(a, b=c):\n    def g():\n        return a, d\n    return g", {"f"}, {"c", "d"}),
+        ("for i in r:\n    t = i", {"i", "t"}, {"r", "i"}),
+        ("with o as h:\n    (n := h)", {"h", "n"}, {"o", "h"}),
+        ("import a.b, c as d", {"a", "d"}, set()),
+    ],
+)
+def test_bound_and_needed_names(source: str, bound: set[str], needed: set[str]) -> None:
+    assert bound_names(_statement(source)) == bound
+    assert needed_names(_statement(source), skip_annotations=False) == needed
+
+
+def test_annotations_can_be_skipped() -> None:
+    statement = _statement("def f(a: A, *b: B, c: C = D) -> E:\n    x: F = 1\n    return x")
+    assert needed_names(statement, skip_annotations=True) == {"D"}
+    assert needed_names(statement, skip_annotations=False) >= {"A", "B", "C", "D", "E"}

@@ -1,0 +1,276 @@
+"""The tracer's parts, in this process and without a sandbox: the code it traces is this test's own."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import megatron_codex.tagged
+from megatron_codex.problems.tracer import NotPlain, Tracer, call_arguments, check_plain, is_test_file
+
+Record = Callable[[Callable[[], Any]], list[dict[str, Any]]]
+
+SOURCE = """
+import functools, threading
+
+def plain(x, y=1):
+    return x + y
+
+def changes(items):
+    items.append(0)
+    return len(items)
+
+def fails(x):
+    if x:
+        raise KeyError(x)
+
+def catches(x):
+    try:
+        fails(x)
+    except KeyError:
+        return "caught"
+
+@functools.lru_cache
+def factorial(n):
+    return 1 if n < 2 else n * factorial(n - 1)
+
+def deep(n):
+    return deep(n + 1)
+
+def state(calls=[]):
+    return len(calls)
+
+def in_thread(x):
+    return x * 2
+
+def opaque(x):
+    return object()
+
+class Thing:
+    def method(self): ...
+
+def generator():
+    yield 1
+"""
+
+
+@pytest.fixture
+def lib(tmp_path: Path) -> ModuleType:
+    path = tmp_path / "project" / "lib.py"
+    path.parent.mkdir()
+    path.write_text(SOURCE)
+    module = ModuleType("lib")
+    exec(compile(SOURCE, str(path), "exec"), module.__dict__)
+    return module
+
+
+@pytest.fixture
+def tracer(tmp_path: Path, lib: ModuleType) -> Iterator[Tracer]:
+    outer = sys.getprofile()
+    yield Tracer(str(tmp_path / "project"), tmp_path / "trace.jsonl", num_samples=10, tagged=megatron_codex.tagged)
+    threading.setprofile(None)
+    sys.setprofile(outer)
+
+
+@pytest.fixture
+def record(tmp_path: Path, tracer: Tracer) -> Record:
+    def run(work: Callable[[], Any]) -> list[dict[str, Any]]:
+        tracer.start()
+        work()
+        tracer.finish(exit_code=0)
+        return [json.loads(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()]
+
+    return run
+
+
+def _samples(records: list[dict[str, Any]], name: str) -> list[tuple[Any, ...]]:
+    rows = [each for each in records if each["kind"] == "sample" and each["function"].endswith(f":{name}")]
+    return [(each["args"], each["kwargs"], each.get("output", each.get("raises"))) for each in rows]
+
+
+def test_calls_and_results(record: Record, lib: ModuleType) -> None:
+    records = record(lambda: (lib.plain(1), lib.plain(2, y=3), lib.plain(1)))
+    assert _samples(records, "plain") == [([1], {}, 2), ([2, 3], {}, 5)]
+    assert records[-1]["calls"] == {"lib.py:4:plain": 3}
+    assert records[0] == {
+        "kind": "function", "function": "lib.py:4:plain", "file": "lib.py", "name": "plain", "line": 4, "refused": "",
+    }  # fmt: skip
+
+
+def test_arguments_are_taken_before_they_change(record: Record, lib: ModuleType) -> None:
+    items = [7]
+    assert _samples(record(lambda: lib.changes(items)), "changes") == [([[7]], {}, 2)]
+    assert items == [7, 0]
+
+
+def test_exceptions_are_told_from_none(record: Record, lib: ModuleType) -> None:
+    def work() -> None:
+        lib.fails(0)
+        with pytest.raises(KeyError):
+            lib.fails(1)
+        lib.catches(2)
+
+    records = record(work)
+    assert _samples(records, "fails") == [([0], {}, None), ([1], {}, "KeyError"), ([2], {}, "KeyError")]
+    assert [("raises" in each, "output" in each) for each in records if each["kind"] == "sample"][:2] == [
+        (False, True),
+        (True, False),
+    ]
+    assert _samples(records, "catches") == [([2], {}, "caught")]
+    assert sys.gettrace() is None
+
+
+def test_recursion(record: Record, lib: ModuleType) -> None:
+    records = record(lambda: lib.factorial(4))
+    assert sorted(_samples(records, "factorial")) == [([1], {}, 1), ([2], {}, 2), ([3], {}, 6), ([4], {}, 24)]
+
+
+def test_it_goes_on_after_a_recursion_error(record: Record, tracer: Tracer, lib: ModuleType) -> None:
+    def work() -> None:
+        tracer.resume()
+        with pytest.raises(RecursionError):
+            lib.deep(0)
+        tracer.resume()
+        lib.plain(1)
+
+    records = record(work)
+    assert _samples(records, "plain") == [([1], {}, 2)]
+    assert records[-1]["resumed"] == 1
+    assert sys.gettrace() is None
+
+
+def test_contradictions_are_recorded(record: Record, lib: ModuleType) -> None:
+    def work() -> None:
+        lib.state()
+        lib.state.__defaults__[0].append(1)
+        lib.state()
+
+    assert _samples(record(work), "state") == [([], {}, 0), ([], {}, 1)]
+
+
+def test_other_threads_are_traced(record: Record, lib: ModuleType) -> None:
+    def work() -> None:
+        thread = threading.Thread(target=lib.in_thread, args=(4,))
+        thread.start()
+        thread.join()
+
+    assert _samples(record(work), "in_thread") == [([4], {}, 8)]
+
+
+def test_it_stops_looking_after_enough_samples(record: Record, lib: ModuleType) -> None:
+    records = record(lambda: [lib.plain(number) for number in range(19)])
+    assert len(_samples(records, "plain")) == 10
+    assert records[-1]["calls"] == {"lib.py:4:plain": 19}
+
+
+def test_what_is_refused_is_said_once(record: Record, lib: ModuleType) -> None:
+    def work() -> None:
+        lib.opaque(1)
+        lib.opaque(2)
+        lib.opaque(object())
+        lib.Thing().method()
+        list(lib.generator())
+
+    records = record(work)
+    refused = {each["name"]: each["refused"] for each in records if each["kind"] == "function"}
+    assert refused == {"opaque": "", "method": "method", "generator": "generator"}
+    not_plain = [(each["where"], each["type"]) for each in records if each["kind"] == "not_plain"]
+    assert not_plain == [("result", "object"), ("arguments", "object")]
+
+
+def test_code_outside_the_project_is_not_looked_at(record: Record) -> None:
+    records = record(lambda: functools.reduce(lambda a, b: a + b, [1, 2]) and json.dumps([1]))
+    assert [each["kind"] for each in records] == ["end"]
+
+
+def _make(source: str) -> Any:
+    scope: dict[str, Any] = {"MARK": object()}
+    exec(source, scope)
+    return scope["f"]
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "expected"),
+    [
+        ("a, b=2, c=3", {"a": 1, "b": 2, "c": 3}, ([1], {})),
+        ("a, b=2, c=3", {"a": 1, "b": 9, "c": 3}, ([1, 9], {})),
+        ("a, b=2, c=3", {"a": 1, "b": 2, "c": 9}, ([1], {"c": 9})),
+        ("a, b=2, c=3, /", {"a": 1, "b": 2, "c": 9}, ([1, 2, 9], {})),
+        ("a, b=2, /, c=3", {"a": 1, "b": 2, "c": 9}, ([1], {"c": 9})),
+        ("a, b=2, *rest", {"a": 1, "b": 2, "rest": (7,)}, ([1, 2, 7], {})),
+        ("a, b=2, *rest", {"a": 1, "b": 2, "rest": ()}, ([1], {})),
+        ("*, k=1, m", {"k": 1, "m": 2}, ([], {"m": 2})),
+        ("a, *, k=1, **more", {"a": 1, "k": 5, "more": {"z": 3}}, ([1], {"k": 5, "z": 3})),
+    ],
+)
+def test_defaults_are_left_out(header: str, values: dict[str, Any], expected: Any) -> None:
+    function = _make(f"def f({header}): pass")
+    args, kwargs = call_arguments(function.__code__, values, function)
+    assert (args, kwargs) == expected
+
+
+def test_without_the_function_all_arguments_are_given() -> None:
+    function = _make("def f(a, b=2, *, k=MARK): pass")
+    assert call_arguments(function.__code__, {"a": 1, "b": 2, "k": 3}, None) == ([1, 2], {"k": 3})
+
+
+class Text(str):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (Text("x"), "Text"),
+        (OrderedDict(), "OrderedDict"),
+        ([{"a": (1, {object})}], "type"),
+        ({Text("k"): 1}, "Text"),
+        ("x" * 2001, "too long"),
+        (["x" * 1500, b"y" * 600], "too long"),
+        ([[0] * 150, [0] * 60], "too many"),
+        (1 << 2000, "too large"),
+        (functools.reduce(lambda inner, _: [inner], range(20), 1), "too deep"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
+)
+def test_not_plain(value: Any, fault: str) -> None:
+    with pytest.raises(NotPlain, match=fault):
+        check_plain(value)
+
+
+def test_cycles_are_not_plain() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    with pytest.raises(NotPlain):
+        check_plain(cycle)
+
+
+@pytest.mark.parametrize("value", [None, (1, [2.5, {"a": {1, 2}}]), frozenset({b"x"}), range(3), "x" * 2000])
+def test_plain(value: Any) -> None:
+    assert check_plain(value) is value
+
+
+@pytest.mark.parametrize(
+    ("file", "is_test"),
+    [
+        ("lib/words.py", False),
+        ("test_words.py", True),
+        ("lib/tests/x.py", True),
+        ("lib/words_test.py", True),
+        ("conftest.py", True),
+        ("setup.py", True),
+        ("docs/conf.py", True),
+        ("lib/testing_tools.py", False),
+    ],
+)
+def test_which_files_are_tests(file: str, is_test: bool) -> None:
+    assert is_test_file(file) == is_test
