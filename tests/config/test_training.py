@@ -1,0 +1,107 @@
+"""Faulty training configurations: every fault at once, each with its dotted path and a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatron_codex.config.load import build_config, load_config, save_config
+from megatron_codex.config.training import TrainConfig
+from megatron_codex.errors import ConfigError
+
+GOOD: dict[str, Any] = {
+    "model": {"num_layers": 4, "hidden_size": 64, "num_attention_heads": 4, "seq_length": 128},
+    "tokenizer": {"vocab_size": 300},
+    "data": {"data_prefix": "code"},
+    "optimizer": {"lr": 1e-3},
+    "training": {"output_dir": "out", "train_iters": 10, "global_batch_size": 8, "micro_batch_size": 2},
+}
+
+
+def _config(*changes: str, **top: Any) -> TrainConfig:
+    tree = {name: dict(section) for name, section in GOOD.items()} | top
+    for change in changes:
+        path, value = change.split("=")
+        section, key = path.split(".")
+        tree.setdefault(section, {})[key] = {"true": True, "false": False}.get(value, value)
+    return build_config(TrainConfig, tree)
+
+
+def _faults(*changes: str, **top: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        _config(*changes, **top)
+    return [fault.field for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        (["parallel.tensor_model_parallel_size=3"], "parallel.tensor_model_parallel_size"),
+        (["parallel.pipeline_model_parallel_size=5"], "parallel.pipeline_model_parallel_size"),
+        (["parallel.pipeline_model_parallel_size=3"], "parallel.pipeline_model_parallel_size"),
+        (
+            ["parallel.pipeline_model_parallel_size=2", "parallel.virtual_pipeline_model_parallel_size=3"],
+            "parallel.virtual_pipeline_model_parallel_size",
+        ),
+        (["parallel.virtual_pipeline_model_parallel_size=2"], "parallel.virtual_pipeline_model_parallel_size"),
+        (["parallel.virtual_pipeline_model_parallel_size=0"], "parallel.virtual_pipeline_model_parallel_size"),
+        (["parallel.sequence_parallel=true"], "parallel.sequence_parallel"),
+        (["parallel.overlap_param_gather=true", "parallel.overlap_grad_reduce=true"], "parallel.overlap_param_gather"),
+        (["model.num_attention_heads=5"], "model.num_attention_heads"),
+        (["model.hidden_dropout=1"], "model.hidden_dropout"),
+        (["training.global_batch_size=9"], "training.global_batch_size"),
+        (["training.precision=fp16"], "training.precision"),
+        (["optimizer.lr=0"], "optimizer.lr"),
+        (["optimizer.min_lr=1"], "optimizer.min_lr"),
+        (["data.split=1,2"], "data.split"),
+        (["data.data_weights=2,1"], "data.data_weights"),
+        (["data.problems=p.jsonl"], "data.problems"),
+        (["data.split=99,0,1", "training.eval_interval=5"], "data.split"),
+        (["training.seed=-1"], "training.seed"),
+        (["training.sede=1"], "training.sede"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_fault_is_named_by_its_path(changes: list[str], field: str) -> None:
+    assert field in _faults(*changes)
+
+
+def test_faults_of_several_sections_come_at_once() -> None:
+    found = _faults("optimizer.lr=-1", "training.log_interval=0", "parallel.tensor_model_parallel_size=0")
+    assert set(found) == {"optimizer.lr", "training.log_interval", "parallel.tensor_model_parallel_size"}
+
+
+def test_a_task_needs_its_own_data() -> None:
+    assert _faults(task="codex_s") == ["data.problems", "data.data_prefix"]
+    assert _faults(data={"problems": "p.jsonl"}, task="base") == ["data.data_prefix", "data.problems"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "world_size", "rule"),
+    [
+        (["parallel.tensor_model_parallel_size=2"], 3, "3 ranks cannot be shared by 2 x 1 = 2"),
+        ([], 3, "must be a multiple of training.micro_batch_size x data-parallel size = 2 x 3 = 6"),
+        (
+            [
+                "parallel.pipeline_model_parallel_size=2",
+                "parallel.virtual_pipeline_model_parallel_size=2",
+                "training.micro_batch_size=8",
+            ],
+            2,
+            "gives 1 micro-batches",
+        ),
+    ],
+    ids=["model_parallel", "batch", "interleaved"],
+)
+def test_the_number_of_ranks_is_checked_when_known(changes: list[str], world_size: int, rule: str) -> None:
+    config = _config(*changes)
+    with pytest.raises(ConfigError, match=rule):
+        config.check_world_size(world_size)
+
+
+def test_a_saved_config_loads_to_the_same(tmp_path: Path) -> None:
+    config = _config("model.preset=codex_12m", "training.init_from=x")
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(TrainConfig, tmp_path / "config.yaml") == config
