@@ -53,6 +53,12 @@ def test_draws_follow_the_renormalised_nucleus(temperature: float, top_p: float)
     assert chi_square < freedom + 5 * np.sqrt(2 * freedom)
 
 
+def test_a_likely_token_outside_the_nucleus_is_never_drawn() -> None:
+    """0.55, 0.44, 0.01 with p = 0.5: the first alone reaches the mass."""
+    counted = _draws(np.log([0.55, 0.44, 0.01]).tolist(), temperature=1.0, top_p=0.5)
+    assert counted.tolist() == [NUM_DRAWS, 0, 0]
+
+
 def test_equally_likely_tokens_are_in_the_nucleus_together() -> None:
     counted = _draws([0.0, 0.0, 0.0, 0.0, -30.0], temperature=1.0, top_p=0.3)
     assert counted[4] == 0 and counted[:4].min() > NUM_DRAWS / 5
