@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -154,12 +155,24 @@ MISTAKES: dict[str, tuple[list[Any], list[str], str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistake_is_one_line_and_leaves_no_output(name: str, tmp_path: Path) -> None:
+def test_mistake_is_one_line_and_leaves_no_output(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     samples, arguments, message = MISTAKES[name]
-    done = run(tmp_path, samples, *arguments)
-    assert done.returncode == 2, done
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    files = [
+        "--samples",
+        write_lines(tmp_path / "samples.jsonl", samples),
+        "--output",
+        tmp_path / "out" / "results.jsonl",
+    ]
+    problems = ["--problems", write_lines(tmp_path / "problems.jsonl", [SQUARE, OTHER])]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, [*files, *problems]), *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(REPOSITORY / "tools" / "evaluate.py"), run_name="__main__")
+    assert exit_.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
     assert line.startswith("error: ") and message in line
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 

@@ -215,6 +215,18 @@ def test_flood_ends_at_its_limit(name: str, judge_one: JudgeOne) -> None:
     assert verdict.cpu_s < 3, verdict
 
 
+def test_host_paths_are_not_even_there(judge_one: JudgeOne, level: str) -> None:
+    """Landlock denies opening only; that a path cannot be looked up is the new root directory's doing."""
+    if level == "B" and os.geteuid() != 0:
+        pytest.skip("level B gives an ordinary user no root directory of its own")
+    source = """
+def f():
+    return attempt(*(lambda path=path: os.stat(path) for path in ('/etc', '/home', '/var', '/proc/1', '/sys')))
+"""
+    verdict = _judge(source, judge_one)
+    assert verdict.verdict == "passed", verdict
+
+
 def test_disk_is_small_and_private(judge_one: JudgeOne, level: str) -> None:
     """Level A: 16 MB of scratch files that vanish; level B: none."""
     fill = """

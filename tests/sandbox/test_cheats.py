@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from megatron_codex.records import Verdict
+from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
 from megatron_codex.tagged import encode
 
@@ -250,29 +251,34 @@ def f(x):
 }
 
 
-@pytest.mark.parametrize("mode", ["pair", "batch"])
+MODES = ("pair", "batch")
+
+
+def program_of(source: str, mode: str) -> Program:
+    if mode == "pair":
+        return Program(source=source, entry_point="f", test=TEST)
+    return Program(source=source, entry_point="f", io_examples=EXAMPLES)
+
+
+@pytest.fixture(scope="module")
+def verdicts(pool: JudgePool) -> dict[tuple[str, str], Verdict]:
+    """Of every cheat in every mode, judged together."""
+    keys = [(name, mode) for mode in MODES for name in CHEATS]
+    judged = pool.judge(program_of(CHEATS[name], mode) for name, mode in keys)
+    return {keys[index]: verdict for index, verdict in judged}
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CHEATS)
-def test_cheat_does_not_pass(name: str, mode: str, judge_one: JudgeOne) -> None:
-    program = Program(
-        source=CHEATS[name],
-        entry_point="f",
-        test=TEST if mode == "pair" else "",
-        io_examples=EXAMPLES if mode == "batch" else (),
-    )
-    verdict = judge_one(program)
+def test_cheat_does_not_pass(name: str, mode: str, verdicts: dict[tuple[str, str], Verdict]) -> None:
+    verdict = verdicts[name, mode]
     assert verdict.verdict in ("wrong", "error", "timeout", "died", "unsupported"), verdict
     assert verdict.detail.isprintable()
 
 
-@pytest.mark.parametrize("mode", ["pair", "batch"])
+@pytest.mark.parametrize("mode", MODES)
 def test_honest_program_passes(mode: str, judge_one: JudgeOne) -> None:
-    program = Program(
-        source=HONEST,
-        entry_point="f",
-        test=TEST if mode == "pair" else "",
-        io_examples=EXAMPLES if mode == "batch" else (),
-    )
-    assert judge_one(program).verdict == "passed"
+    assert judge_one(program_of(HONEST, mode)).verdict == "passed"
 
 
 SWALLOWING_TEST = """

@@ -130,11 +130,11 @@ def test_equality_is_pythons_but_for_nan(actual: Any, expected: Any, same: bool)
 
 
 def test_answer_of_another_size_is_not_even_decoded() -> None:
-    """Numbers that collide in a set cost quadratic time: a million of them must not be put into one here."""
-    colliding = {"s": [number * ((1 << 61) - 1) for number in range(1, 200_000)]}
+    """Numbers that collide in a set cost quadratic time: many of them must not be put into one here."""
+    colliding = {"s": [number * ((1 << 61) - 1) for number in range(1, 30_000)]}
     started = time.monotonic()
     assert difference({"value": colliding}, {"output": encode({1, 2})})
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 2
 
 
 def test_huge_integer_can_be_reported() -> None:
