@@ -186,7 +186,7 @@ def test_ids_are_unique_and_references_are_met(run: Path) -> None:
 
 def test_the_numbers_are_those_of_the_files(run: Path) -> None:
     text = " ".join("".join(_parse(_page(run)).text).split())
-    assert "20.0% [20.0%, 20.0%]" in text
+    assert re.search(r"base ?12 ?120 ?20\.0% \[20\.0%, 20\.0%\]", text)  # the harness fault is in no count
     assert "60.0% [60.0%, 60.0%]" in text
     assert "chain length 1" in text and "chain length 3" in text
     assert "base 1, Codex-S 1." in text  # harness faults
