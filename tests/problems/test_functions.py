@@ -47,7 +47,13 @@ def test_parts(source: str, parts: tuple[str, str, str]) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["def g():\n    return 1\n", 'def f():\n    """Only."""\n', 'def f():\n    "D"; return 1\n', "def f(:\n", "\0"],
+    [
+        "def g():\n    return 1\n",
+        'def f():\n    """Only."""\n',
+        'def f():\n    "D"; x = 1\n    return x\n',
+        "def f(:\n",
+        "\0",
+    ],
     ids=["absent", "no body", "shared line", "syntax", "nul"],
 )
 def test_what_cannot_be_cut(source: str) -> None:

