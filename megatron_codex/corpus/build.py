@@ -30,7 +30,7 @@ from megatron_codex.corpus.readers import read_unit
 from megatron_codex.corpus.shards import DocumentWriter, Row, ShardWriter, read_documents
 from megatron_codex.corpus.workers import map_in_order
 from megatron_codex.errors import InputError
-from megatron_codex.files import atomic_directory, require_absent, sha256_file
+from megatron_codex.files import atomic_directory, sha256_file
 from megatron_codex.log import progress
 from megatron_codex.manifest import write_manifest
 
@@ -73,7 +73,6 @@ def build_corpus(config: CorpusConfig) -> CorpusSummary:
     WorkError when a worker dies.
     """
     started_at = time.time()
-    require_absent(config.output)
     units = find_units(config)
     summary = CorpusSummary()
     digests: dict[Path, list[str]] = defaultdict(list)

@@ -121,8 +121,8 @@ def _read_zip(path: Path, max_bytes: int) -> Iterator[Candidate]:
 
 
 def _read(handle: IO[bytes], path: str, source: str, repository: str, declared_bytes: int, max_bytes: int) -> Candidate:
-    """Read one byte more than is kept at most: declared sizes are not trusted with memory."""
-    content = b"" if declared_bytes >= max_bytes else handle.read(max_bytes)
+    """Read no more than tells that a file is too large: declared sizes are not trusted with memory."""
+    content = handle.read(max_bytes)
     size_bytes = max(declared_bytes, len(content))
     fault = TOO_LARGE if size_bytes >= max_bytes else ""
     return Candidate(

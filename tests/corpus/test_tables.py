@@ -39,6 +39,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
         ),
         pytest.param({"code": "x", "repo_name": "r", "path": "a.py"}, "a.py", "r", "", id="codeparrot-clean"),
         pytest.param({"content": "x"}, "", "", "", id="content-only"),
+        pytest.param({"text": "x", "content": None, "path": None, "license": None}, "", "", "", id="empty-columns"),
     ],
 )
 def test_columns_of_known_sets_are_understood(
