@@ -37,7 +37,7 @@ class JudgePool:
     ) -> None:
         """num_workers: default, the cores this process may use. timeout_s, memory_bytes: of one program.
 
-        allow_level_b: accept isolation without namespaces where level A is impossible. features: judge.choose_sandbox.
+        allow_level_b: accept isolation without namespaces where level A is impossible. features: see choose_sandbox.
         Raises: WorkError when this machine cannot isolate programs.
         """
         if num_workers is not None and num_workers < 1:

@@ -82,6 +82,7 @@ class Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env={},
+                process_group=0,  # Ctrl-C on the terminal is for the driver, which then ends its workers in order
             )
         own_pidfd = os.pidfd_open(os.getpid())
         try:
