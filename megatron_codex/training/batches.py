@@ -93,7 +93,7 @@ class GlobalBatches:
 
     def _to_tensors(self, batch: Batch) -> MicroBatch:
         def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+            return torch.tensor(array, device=self.device)
 
         documents = batch.document_ids
         return MicroBatch(

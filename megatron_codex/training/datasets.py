@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import SampleSource
 from megatron_codex.data.blend import BlendedSource
 from megatron_codex.data.pretraining import PretrainingDataset
 from megatron_codex.data.prompted import PromptedDataset
 from megatron_codex.data.splits import SplitName
+from megatron_codex.errors import InputError
+from megatron_codex.manifest import read_manifest
 from megatron_codex.tokenizer.codex import CodexTokenizer
 
 ReadPairs = Callable[[Path], Iterable[tuple[str, str]]]
@@ -34,6 +37,8 @@ def build_datasets(config: TrainConfig, *, read_pairs: ReadPairs | None) -> Data
     """Open a task's data. Raises: InputError for missing, damaged or too small data."""
     evaluates = config.training.eval_interval > 0
     if config.task == "base":
+        for prefix in config.data.paths("data_prefix"):
+            _require_vocabulary(prefix, config.tokenizer)
         return Datasets(
             train=_pretraining(config, "train"),
             valid=_pretraining(config, "valid") if evaluates else None,
@@ -46,6 +51,26 @@ def build_datasets(config: TrainConfig, *, read_pairs: ReadPairs | None) -> Data
         valid=_prompted(config, valid_problems, read_pairs) if evaluates else None,
         inputs=(*problems, *(valid_problems if evaluates else ())),
     )
+
+
+def _require_vocabulary(prefix: Path, tokenizer: TokenizerConfig) -> None:
+    """Raise InputError when tools/preprocess_data.py made the tokens with another vocabulary.
+
+    Data sets of other makers have no manifest; ids beyond the vocabulary are still found when they are read.
+    """
+    manifest = Path(f"{prefix}.manifest.json")
+    if not manifest.exists():
+        return
+    used = read_manifest(manifest.parent, manifest.name)["config"].get("tokenizer", {})
+    expected = {name: used.get(name) for name in ("vocab_size", "min_run", "max_run")}
+    given = {name: getattr(tokenizer, name) for name in expected}
+    if given != expected:
+        raise InputError(
+            "tokenizer",
+            value=given,
+            rule=f"{prefix} was made with {expected}",
+            remedy="give the data's tokenizer section, or make the data again with tools/preprocess_data.py",
+        )
 
 
 def _pretraining(config: TrainConfig, split: SplitName) -> SampleSource:

@@ -1,16 +1,19 @@
 """Run training jobs on several gloo ranks: one process a rank, several jobs one after the other in the same processes.
 
 A job is a training configuration (nested mappings). Tasks codex_s and codex_d read their problems as JSON Lines of
-{"prompt", "completion"}: what a Problem renders to is tested elsewhere.
+{"prompt", "completion"}: what a Problem renders to is tested elsewhere. The key "blank_every": n takes the loss mask
+off every n-th training sample, which no real data set does.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,29 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
+class _Blanks:
+    """A source of which every n-th sample has no token to train on."""
+
+    def __init__(self, source: Any, every: int) -> None:
+        self._source, self._every = source, every
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def batch(self, indices: Sequence[int], *, seq_length: int) -> Any:
+        made = self._source.batch(indices, seq_length=seq_length)
+        made.loss_mask[[index % self._every == 0 for index in indices]] = 0
+        return made
+
+
+def _with_blanks(build_datasets: Callable[..., Any], every: int, *args: Any, **kwargs: Any) -> Any:
+    datasets = build_datasets(*args, **kwargs)
+    return dataclasses.replace(datasets, train=_Blanks(datasets.train, every))
+
+
 def main() -> None:
     """One rank: join the others through a file, train each job."""
     import torch.distributed as dist
@@ -59,7 +85,7 @@ def main() -> None:
     from megatron_codex.config.training import TrainConfig
     from megatron_codex.errors import InputError, WorkError
     from megatron_codex.jsonl import read_jsonl
-    from megatron_codex.training.run import train
+    from megatron_codex.training import run
 
     def read_pairs(path: Path) -> list[tuple[str, str]]:
         return [(row["prompt"], row["completion"]) for row in read_jsonl(path)]
@@ -68,9 +94,12 @@ def main() -> None:
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
     outcomes = []
+    build_datasets = run.build_datasets
     for job in json.loads((directory / "jobs.json").read_text()):
+        every = job.pop("blank_every", 0)
+        run.build_datasets = partial(_with_blanks, build_datasets, every) if every else build_datasets
         try:
-            outcomes.append(train(build_config(TrainConfig, job), read_pairs=read_pairs))
+            outcomes.append(run.train(build_config(TrainConfig, job), read_pairs=read_pairs))
         except (InputError, WorkError) as error:
             outcomes.append(f"{type(error).__name__}: {error}")
     if rank == 0:

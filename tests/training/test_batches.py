@@ -1,0 +1,82 @@
+"""The share of a rank: the same global batch in every layout, one length, rows beyond the end masked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from megatron_codex.data.batch import Batch
+from megatron_codex.training.batches import GlobalBatches, hidden_keys
+
+
+class _Source:
+    """Sample k has k % 5 + 1 tokens, all of them k. It keeps its masks: nobody may write into them."""
+
+    masks: dict[tuple[int, ...], np.ndarray]
+
+    def __init__(self) -> None:
+        self.masks = {}
+
+    def __len__(self) -> int:
+        return 10
+
+    def sequence_length(self, indices: Sequence[int]) -> int:
+        return max(index % 5 + 1 for index in indices)
+
+    def batch(self, indices: Sequence[int], *, seq_length: int) -> Batch:
+        tokens = np.repeat(np.array(indices)[:, None], seq_length, axis=1)
+        lengths = np.array([index % 5 + 1 for index in indices])[:, None]
+        mask = self.masks.setdefault(tuple(indices), (np.arange(seq_length) < lengths).astype(np.float32))
+        positions = np.broadcast_to(np.arange(seq_length), tokens.shape)
+        return Batch(tokens=tokens, labels=tokens + 1, loss_mask=mask, position_ids=positions)
+
+    def fingerprint(self) -> str:
+        return ""
+
+
+def _batches(dp_rank: int = 0, dp_size: int = 1, **kwargs: object) -> GlobalBatches:
+    settings = {"source": _Source(), "order": lambda position: position % 10, "global_batch_size": 4}
+    settings |= {"micro_batch_size": 1} | kwargs
+    return GlobalBatches(dp_rank=dp_rank, dp_size=dp_size, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dp_size", [1, 2, 4])
+@pytest.mark.parametrize("micro_batch_size", [1, 2])
+def test_ranks_together_see_the_global_batch_once(dp_size: int, micro_batch_size: int) -> None:
+    if 4 // dp_size % micro_batch_size:
+        return
+    seen = []
+    for rank in range(dp_size):
+        batch = _batches(rank, dp_size, micro_batch_size=micro_batch_size).at(2)
+        assert batch.seq_length == 5
+        seen += [int(row[0]) for micro in batch.micro_batches for row in micro.tokens]
+    assert sorted(seen) == [0, 1, 8, 9]
+
+
+def test_the_length_is_that_of_the_global_batch_rounded_up() -> None:
+    first, second = (_batches(rank, 2, length_multiple=4).at(0) for rank in (0, 1))
+    assert first.seq_length == second.seq_length == 4
+    assert first.num_loss_tokens == 1 + 2 and second.num_loss_tokens == 3 + 4
+    assert _batches(length_multiple=4).at(1).seq_length == 8
+    assert first.micro_batches[0].tokens.shape == (1, 4)
+
+
+def test_rows_beyond_the_end_count_nothing_and_the_source_keeps_its_mask() -> None:
+    batches = _batches(num_positions=10, micro_batch_size=4)
+    batch = batches.at(2)
+    assert batch.num_loss_tokens == 4 + 5
+    assert not batch.micro_batches[0].loss_mask[2:].any()
+    assert all(mask[:, 0].all() for mask in batches.source.masks.values())  # type: ignore[attr-defined]
+
+
+def test_largest_token_counts_labels_too() -> None:
+    assert _batches().at(2).largest_token == 10
+
+
+def test_a_key_is_hidden_in_another_document_in_the_future_and_in_padding() -> None:
+    hidden = hidden_keys(torch.tensor([[-1, 0, 0, 1, -1]]))[0, 0]
+    visible = [[int(key) for key in torch.nonzero(~row).flatten()] for row in hidden]
+    assert visible == [[0], [1], [1, 2], [3], [4]]
