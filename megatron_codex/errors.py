@@ -6,6 +6,7 @@ of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import enum
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,8 +16,13 @@ EXIT_WORK_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-MISSING: object = object()
-"""Stands for "no value was given", where None could be a value."""
+
+class _Missing(enum.Enum):
+    MISSING = enum.auto()
+
+
+MISSING = _Missing.MISSING
+"""Stands for "no value was given", where None could be a value; an enum, so that it is itself in another process."""
 
 _MAX_VALUE_CHARS = 120
 
@@ -31,6 +37,17 @@ class InputError(ValueError):
     def __init__(self, where: str, *, value: object = MISSING, rule: str, remedy: str) -> None:
         self.where, self.value, self.rule, self.remedy = where, value, rule, remedy
         super().__init__(fault_line(where, value, rule, remedy))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default pickle calls __init__ with args only, and an error raised in a worker process would not arrive.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(cls: type[InputError], args: tuple[object, ...], attributes: dict[str, object]) -> InputError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class WorkError(RuntimeError):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
 import pytest
 
-from megatron_codex.errors import ConfigError, Fault, InputError, fault_line
+from megatron_codex.errors import MISSING, ConfigError, Fault, InputError, fault_line
 
 PROGRAM = """
 from megatron_codex.errors import InputError, WorkError, run_command
@@ -63,6 +64,24 @@ def test_config_error_has_a_line_a_fault() -> None:
 
 
 def test_fault_line_leaves_out_a_missing_value() -> None:
-    from megatron_codex.errors import MISSING
-
     assert fault_line("x", MISSING, "is required", "give it") == "x: is required; give it"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("a", value=[1], rule="r", remedy="m"),
+        InputError("a", rule="r", remedy="m"),
+        ConfigError([Fault(field="a", rule="r", remedy="m")], "c.yaml"),
+    ],
+    ids=["value", "no-value", "config"],
+)
+def test_an_error_arrives_from_another_process(error: InputError) -> None:
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert back.__dict__ == error.__dict__
+
+
+def test_missing_is_itself_after_pickling() -> None:
+    assert pickle.loads(pickle.dumps(MISSING)) is MISSING

@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from megatron_codex.errors import MISSING, InputError, WorkError
+from megatron_codex.errors import WorkError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,47 +31,19 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], *, num_workers:
     # Processes start afresh: forking one that runs threads (pyarrow, tqdm) can deadlock.
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_quietly_on_interrupt)
-    under_way: deque[Future[R | _Refusal]] = deque()
+    under_way: deque[Future[R]] = deque()
     try:
         for item in items:
-            under_way.append(executor.submit(_Guarded(function), item))
+            under_way.append(executor.submit(function, item))
             if len(under_way) >= 2 * num_workers:
-                yield _result(under_way.popleft())
+                yield under_way.popleft().result()
         while under_way:
-            yield _result(under_way.popleft())
+            yield under_way.popleft().result()
     except BrokenProcessPool as error:
         remedy = "killed, or out of memory: run again, with fewer --workers if memory was short"
         raise WorkError(f"a worker process died ({remedy})") from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    """An InputError on its way between processes: it has keyword-only arguments, which pickle does not restore."""
-
-    where: str
-    rule: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class _Guarded(Generic[T, R]):
-    function: Callable[[T], R]
-
-    def __call__(self, item: T) -> R | _Refusal:
-        try:
-            return self.function(item)
-        except InputError as error:
-            found = "" if error.value is MISSING else f"got {error.value!r}; "
-            return _Refusal(error.where, found + error.rule, error.remedy)
-
-
-def _result(future: Future[R | _Refusal]) -> R:
-    result = future.result()
-    if isinstance(result, _Refusal):
-        raise InputError(result.where, rule=result.rule, remedy=result.remedy)
-    return result
 
 
 def _end_quietly_on_interrupt() -> None:
