@@ -10,6 +10,7 @@ the sizes tell one that was damaged or cut short by a copy afterwards.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
         fault = checkpoint_fault(path)
         if fault is None:
             return path
-        _logger.warning("%s: %s; taking the checkpoint before it", path, fault)
+        if os.environ.get("RANK", "0") == "0":
+            _logger.warning("%s: %s; taking the checkpoint before it", path, fault)
     return None
 
 

@@ -75,7 +75,8 @@ def save_checkpoint(
     final = checkpoints / step_name(progress.step)
     temporary = checkpoints / f".{final.name}.tmp"
     if dist.get_rank() == 0:
-        shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
+        for left in checkpoints.glob(".step_*.tmp"):  # by a run that was killed while it wrote
+            shutil.rmtree(left)
         temporary.mkdir(parents=True)
     dist.barrier()
     state = described_state(engine)

@@ -6,6 +6,7 @@ metrics.jsonl, tensorboard/, config.yaml and, when the run has ended, manifest.j
 
 from __future__ import annotations
 
+import logging
 import time
 
 import torch
@@ -24,6 +25,8 @@ from megatron_codex.training.loop import Run, run_steps
 from megatron_codex.training.randomness import seed_step
 from megatron_codex.training.start import check_init_from, find_start, set_state
 
+_logger = logging.getLogger(__name__)
+
 
 def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | None:
     """Train to the end, or from the newest checkpoint to the end; what was done, in one line, on rank 0.
@@ -41,6 +44,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
         if layout.rank == 0:
             config.training.output_dir.mkdir(parents=True, exist_ok=True)
             save_config(config, config.training.output_dir / "config.yaml")
+            _warn_of_warmup(config)
         seed_step(config.training.seed, 0, layout)
         engine = build_engine(config)
         progress = set_state(engine, config, start)
@@ -60,6 +64,12 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
             return None
         _write_manifest(config, datasets, progress, fingerprint, started_at)
         return _outcome(config, progress, already_done=already_done)
+
+
+def _warn_of_warmup(config: TrainConfig) -> None:
+    warmup, decay = config.optimizer.lr_warmup_iters, config.lr_decay_iters
+    if warmup >= decay:
+        _logger.warning("the learning rate does not reach its peak: %d steps of warm-up, %d in all", warmup, decay)
 
 
 def _training_batches(config: TrainConfig, datasets: Datasets, layout: Layout) -> GlobalBatches:

@@ -87,7 +87,7 @@ def _require_same_run(config: TrainConfig, checkpoint: Path, data_fingerprint: s
             remedy="give the same data and data settings, or another training.output_dir",
         )
     if stored.training.train_iters != config.training.train_iters:
-        _logger.warning(
+        _logger.info(
             "train_iters was %d and is %d: the learning rate follows the new one",
             stored.training.train_iters,
             config.training.train_iters,

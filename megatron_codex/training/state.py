@@ -9,6 +9,7 @@ without Apex its distributed optimizer loses Adam's step or, on resume, counts i
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,9 @@ def load_state(engine: Engine, directory: str, *, num_updates: int | None) -> No
     kinds = ("weight", *MEANS) if num_updates is not None else ("weight",)
     request = {f"{kind}.{number}": _empty(slot.shard, kind) for kind in kinds for number, slot in enumerate(slots)}
     # Replicas all read; the check that each part is read once is for plans that share the reading out.
-    loaded = dist_checkpointing.load(request, directory, validate_access_integrity=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it calls a torch function by its old name
+        loaded = dist_checkpointing.load(request, directory, validate_access_integrity=False)
     for number, slot in enumerate(slots):
         _set_weight(slot, loaded[f"weight.{number}"])
         if num_updates is not None:
@@ -126,7 +129,7 @@ def _set_means(slot: _Slot, means: dict[str, Tensor], num_updates: int) -> None:
     }
     if isinstance(slot.optimizer, torch.optim.AdamW):
         # A count for each parameter, of its own: a shared tensor would be raised by each of them in every step.
-        state["step"] = torch.tensor(float(num_updates))
+        state["step"] = torch.tensor(float(num_updates), device=slot.main.device)
     else:  # Apex's and Transformer Engine's FusedAdam count once a group
         for group in slot.optimizer.param_groups:
             group["step"] = num_updates

@@ -16,18 +16,20 @@ pytestmark = pytest.mark.multirank
 
 TP2 = {"tensor_model_parallel_size": 2}
 PP2 = {"pipeline_model_parallel_size": 2}
+# One rank's reference has micro-batches of 2 samples: neither this size nor the layout may show.
+MICRO_BATCH_1, MICRO_BATCH_4 = {"micro_batch_size": 1}, {"micro_batch_size": 4}
 SHARDED = {"use_distributed_optimizer": True}
 OVERLAPPED = SHARDED | {"overlap_grad_reduce": True, "overlap_param_gather": True}
 
-# name -> (what one rank ran, parallel section)
+# name -> (what one rank ran, parallel section and micro_batch_size)
 TWO_RANKS: dict[str, tuple[str, dict[str, Any]]] = {
     "tp2": ("s", TP2),
-    "tp2_packed": ("s_packed", TP2),
+    "tp2_packed": ("s_packed", TP2 | MICRO_BATCH_1),
     "tp2_sp_recompute": ("s", TP2 | {"sequence_parallel": True, "recompute": "full"}),
     "pp2": ("s", PP2),
     "pp2_base": ("base", PP2),
     "pp2_interleaved": ("s", PP2 | {"virtual_pipeline_model_parallel_size": 2, "recompute": "selective"}),
-    "dp2": ("s", {}),
+    "dp2": ("s", MICRO_BATCH_4),
     "dp2_overlapped": ("s", OVERLAPPED),
 }
 FOUR_RANKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -48,7 +50,10 @@ def _train(runs: Path, world_size: int, layouts: dict[str, tuple[str, dict[str, 
         job = base_job(runs) if reference == "base" else prompted_job(runs)
         if reference == "s_packed":
             job["data"]["layout"] = "packed"
-        jobs.append(merge(job, {"parallel": parallel, "training": {"output_dir": str(runs / name)}}))
+        sections = {"parallel": dict(parallel), "training": {"output_dir": str(runs / name)}}
+        if "micro_batch_size" in parallel:
+            sections["training"]["micro_batch_size"] = sections["parallel"].pop("micro_batch_size")
+        jobs.append(merge(job, sections))
     run_ranks(world_size, jobs, runs / f"{world_size}_ranks")
 
 
