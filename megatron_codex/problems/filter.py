@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from megatron_codex.config.problems import FilterConfig
 from megatron_codex.errors import InputError
-from megatron_codex.files import atomic_directory, atomic_file, require_absent
+from megatron_codex.files import atomic_directory, atomic_file
 from megatron_codex.jsonl import dump_line, write_jsonl
 from megatron_codex.manifest import write_manifest
 from megatron_codex.problems.funnel import Funnel, write_funnel
@@ -71,7 +71,6 @@ def filter_problems(config: FilterConfig) -> Funnel:
 
 
 def _check_paths(config: FilterConfig) -> None:
-    require_absent(config.output)
     inputs = {path.resolve() for path in (config.problems, config.samples)}
     if config.results and config.results.resolve() in inputs:
         raise InputError("results", value=config.results, rule="is one of the inputs", remedy="name another file")

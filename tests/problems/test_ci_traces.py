@@ -66,6 +66,7 @@ def test_good_functions_become_problems(problems: dict[str, Problem]) -> None:
     [
         ("roll", "not reproduced"),
         ("count_calls", "varies"),
+        ("toggle", "equal arguments, different results"),
         ("add_to_total", "writes a global"),
         ("now", "not reproduced"),
         ("any_order", "not reproduced"),
@@ -220,6 +221,15 @@ def test_a_missing_project_is_bad_input_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.tar\.gz: no such project"):
         trace_projects(config)
     assert not (tmp_path / "output").exists()
+
+
+def test_an_output_that_exists_is_bad_input_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "problems.jsonl").write_text("precious")
+    monkeypatch.setattr("megatron_codex.problems.ci_traces.trace_one_project", lambda *_: pytest.fail("work began"))
+    with pytest.raises(InputError, match="exists already"):
+        trace_projects(TraceConfig(project=(tmp_path,), output=tmp_path / "output"))
+    assert (tmp_path / "output" / "problems.jsonl").read_text() == "precious"
 
 
 def _project(base: Path, name: str, test: str | None) -> Path:

@@ -188,7 +188,10 @@ def test_what_is_refused_is_said_once(record: Record, lib: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("file", ["project_beside/lib.py", "<string>", "project/tests/lib.py"])
-def test_code_outside_the_library_is_not_looked_at(record: Record, tmp_path: Path, file: str) -> None:
+def test_code_outside_the_library_is_not_looked_at(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.chdir(tmp_path / "project")
     scope: dict[str, Any] = {}
     exec(compile("def f():\n    return 1\n", file if file == "<string>" else str(tmp_path / file), "exec"), scope)
     assert [each["kind"] for each in record(scope["f"])] == ["end"]
