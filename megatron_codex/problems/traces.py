@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import megatron_codex.tagged
-from megatron_codex.problems import tracer
+import megatron_codex
+from megatron_codex.problems import tracing
 from megatron_codex.problems.project import BrokenProjectError, Project
 from megatron_codex.sandbox.project_run import OUTPUT_IN_JAIL, PROJECT_IN_JAIL, ProjectRun, run_project
 from megatron_codex.tagged import NotPlainData, decode
@@ -24,6 +24,11 @@ from megatron_codex.tagged import NotPlainData, decode
 Example = dict[str, Any]
 
 _TRACE_FILE = "trace.jsonl"
+# Our modules are found once, and then no longer: what the project imports is its own business.
+_START = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from megatron_codex.problems.tracing import run; "
+    "sys.path.pop(0); run.main()"
+)
 _MISSING_MODULE = re.compile(r"No module named '([\w.]+)'")
 _REASON_OF_VERDICT = {"timeout": "timeout", "died": "out of memory", "infra": "sandbox failed"}
 _MAX_DETAIL_CHARS = 300
@@ -66,17 +71,12 @@ def trace_project(project: Project, workspace: Path, *, num_samples: int, timeou
 
     Raises: BrokenProjectError ("timeout", "no test passes", ...); WorkError when this machine cannot isolate it.
     """
-    kit, output = workspace / "kit", workspace / "output"
-    kit.mkdir()
-    for module in (tracer, megatron_codex.tagged):
-        source = Path(str(module.__file__))
-        shutil.copy(source, kit / source.name)
+    kit, output = _make_kit(workspace / "kit"), workspace / "output"
     runner = "pytest" if importlib.util.find_spec("pytest") else "unittest"
     arguments = ["--root", PROJECT_IN_JAIL, "--output", f"{OUTPUT_IN_JAIL}/{_TRACE_FILE}"]
     arguments += ["--num-samples", str(num_samples), "--runner", runner]
     run = run_project(
-        # -P: the folder of the script is not on sys.path, so that no project imports our modules for its own.
-        [sys.executable, "-P", "-B", str(kit / "tracer.py"), *arguments, "--", *project.tests],
+        [sys.executable, "-P", "-B", "-c", _START, str(kit), *arguments, "--", *project.tests],
         project=project.root,
         read_only=[kit, Path(sys.prefix)],
         environment=_environment(project),
@@ -85,6 +85,19 @@ def trace_project(project: Project, workspace: Path, *, num_samples: int, timeou
         memory_bytes=memory_bytes,
     )
     return read_trace(output / _TRACE_FILE, run)
+
+
+def _make_kit(kit: Path) -> Path:
+    """A package with those few of our modules that run in the sandbox."""
+    package = Path(megatron_codex.__file__).parent
+    inside = Path(tracing.__file__).parent.relative_to(package)
+    (kit / package.name / inside).mkdir(parents=True)
+    for source in (package / "tagged.py", *(package / inside).glob("*.py")):
+        shutil.copy(source, kit / package.name / source.relative_to(package))
+    # Whole packages, so that they win over any megatron_codex that is installed.
+    for directory in (package.name, f"{package.name}/problems"):
+        (kit / directory / "__init__.py").touch()
+    return kit
 
 
 def _environment(project: Project) -> dict[str, str]:

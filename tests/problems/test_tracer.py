@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-import megatron_codex.tagged
-from megatron_codex.problems.tracer import NotPlain, Tracer, call_arguments, check_plain, is_test_file
+from megatron_codex.problems.tracing.calls import NotPlain, call_arguments, check_plain
+from megatron_codex.problems.tracing.tracer import Tracer, is_test_file
 
 Record = Callable[[Callable[[], Any]], list[dict[str, Any]]]
 
@@ -76,7 +76,7 @@ def lib(tmp_path: Path) -> ModuleType:
 @pytest.fixture
 def tracer(tmp_path: Path, lib: ModuleType) -> Iterator[Tracer]:
     outer = sys.getprofile()
-    yield Tracer(str(tmp_path / "project"), tmp_path / "trace.jsonl", num_samples=10, tagged=megatron_codex.tagged)
+    yield Tracer(str(tmp_path / "project"), tmp_path / "trace.jsonl", num_samples=10)
     threading.setprofile(None)
     sys.setprofile(outer)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from megatron_codex.problems.project import BrokenProjectError
-from megatron_codex.problems.tracer import run_unittest
 from megatron_codex.problems.traces import Trace, read_trace
+from megatron_codex.problems.tracing.suites import run_unittest
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox.project_run import ProjectRun
 

@@ -1,46 +1,35 @@
-"""Runs a project's test suite and writes down what its functions were called with and what they gave.
+"""The callback of sys.setprofile: what a project's functions are called with, and what they give.
 
-A script for the inside of the sandbox: it stands beside a copy of tagged.py, and imports nothing of ours but that.
-In: the project's root and its test paths. Out: JSON lines, each written at once, in a file that forked processes share:
+In: profile events. Out: JSON lines, each written at once, in a file that forked processes share:
     {"kind": "function", "function": id, "file", "name", "line", "refused": "" | reason}
     {"kind": "sample", "function": id, "call": ordinal, "args": [...], "kwargs": {...}, "output" | "raises": ...}
     {"kind": "not_plain", "function": id, "where": "arguments" | "result", "type": the first that is not plain data}
     {"kind": "end", "exit_code", "passed", "failed", "errors", "skipped", "resumed", "calls": {id: calls}}
-An id is "file:line:name".
-Codex paper, section 4.2: sys.setprofile in continuous integration.
+An id is "file:line:name". Codex paper, section 4.2: sys.setprofile in continuous integration.
 """
 
 from __future__ import annotations
 
-import argparse
 import dis
-import functools
-import importlib.util
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+from megatron_codex.problems.tracing.calls import NotPlain, call_arguments, check_plain, function_of
+from megatron_codex.tagged import NotPlainData, encode
+
 _GENERATOR_FLAGS = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
-_VARARGS, _VARKEYWORDS = 0x04, 0x08
 _FUNCTION_FLAGS = 0x01 | 0x02  # CO_OPTIMIZED, CO_NEWLOCALS: class bodies and modules lack them
 _RETURNS = {dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap}
 
-_MAX_ITEMS, _MAX_CHARACTERS, _MAX_DEPTH, _MAX_INTEGER_BITS = 200, 2_000, 8, 1_024
 _LOOKS_PER_SAMPLE = 20
-_SCALARS = (type(None), bool, float, complex)
-_SEQUENCES = (list, tuple, set, frozenset)
 
 _TEST_DIRECTORIES = {"test", "tests", "testing", "doc", "docs", "examples", "benchmarks"}
 _TEST_FILES = {"conftest.py", "setup.py", "tests.py", "test.py"}
-
-
-class NotPlain(Exception):
-    """Carries the name of the type that is not plain, or says what is too large."""
 
 
 class Samples:
@@ -76,11 +65,10 @@ class Pending:
 class Tracer:
     """The profile function and what it has seen."""
 
-    def __init__(self, root: str, output: Path, *, num_samples: int, tagged: ModuleType) -> None:
+    def __init__(self, root: str, output: Path, *, num_samples: int) -> None:
         self._root = os.path.realpath(root) + os.sep
         self._output = str(output)
         self._num_samples = num_samples
-        self._encode, self._not_plain_data = tagged.encode, tagged.NotPlainData
         self._known: dict[int, Samples | None] = {}
         self._functions: list[Samples] = []
         self._codes: list[CodeType] = []
@@ -140,7 +128,7 @@ class Tracer:
         samples.looks -= 1
         try:
             arguments = self._arguments(frame, samples)
-        except (NotPlain, self._not_plain_data) as error:
+        except (NotPlain, NotPlainData) as error:
             self._note_not_plain(samples, "arguments", str(error))
             return
         pending = Pending(frame, samples, arguments)
@@ -159,8 +147,8 @@ class Tracer:
         samples = pending.samples
         if frame.f_lasti in samples.returns:
             try:
-                outcome = {"output": self._encode(check_plain(result))}
-            except (NotPlain, self._not_plain_data) as error:
+                outcome = {"output": encode(check_plain(result))}
+            except (NotPlain, NotPlainData) as error:
                 self._note_not_plain(samples, "result", str(error))
                 return
         elif pending.raised is not None:
@@ -207,11 +195,11 @@ class Tracer:
 
     def _arguments(self, frame: FrameType, samples: Samples) -> dict[str, Any]:
         if samples.function is None:
-            samples.function = _function_of(samples.code, frame.f_globals.get(samples.code.co_name))
+            samples.function = function_of(samples.code, frame.f_globals.get(samples.code.co_name))
         args, kwargs = call_arguments(samples.code, frame.f_locals, samples.function)
         return {
-            "args": [self._encode(check_plain(value)) for value in args],
-            "kwargs": {name: self._encode(check_plain(value)) for name, value in kwargs.items()},
+            "args": [encode(check_plain(value)) for value in args],
+            "kwargs": {name: encode(check_plain(value)) for name, value in kwargs.items()},
         }
 
     def _note_not_plain(self, samples: Samples, where: str, what: str) -> None:
@@ -246,169 +234,3 @@ def is_test_file(file: str) -> bool:
     if name in _TEST_FILES or name.startswith("test_") or name.endswith("_test.py"):
         return True
     return not _TEST_DIRECTORIES.isdisjoint(directories)
-
-
-def call_arguments(code: CodeType, values: Any, function: FunctionType | None) -> tuple[list[Any], dict[str, Any]]:
-    """The (args, kwargs) that make this call again, arguments that are their parameter's default left out.
-
-    values: parameter name -> value. function: to know the defaults; None: all arguments are given.
-    """
-    names, count = code.co_varnames, code.co_argcount
-    args = [values[name] for name in names[:count]]
-    position = count + code.co_kwonlyargcount
-    kwonly_defaults = (function.__kwdefaults__ if function else None) or {}
-    missing = object()
-    kwargs = {
-        name: values[name] for name in names[count:position] if values[name] is not kwonly_defaults.get(name, missing)
-    }
-    extra: tuple[Any, ...] = ()
-    if code.co_flags & _VARARGS:
-        extra = values[names[position]]
-        position += 1
-    if code.co_flags & _VARKEYWORDS:
-        kwargs.update(values[names[position]])
-    defaults = (function.__defaults__ if function else None) or ()
-    required = count - len(defaults)
-    given = [at for at in range(required, count) if args[at] is not defaults[at - required]]
-    first = next((at for at in range(required, count) if at not in given), count)
-    by_name = [at for at in given if at > first]
-    if extra or any(at < code.co_posonlyargcount for at in by_name):
-        return [*args, *extra], kwargs
-    return args[:first], {**{names[at]: args[at] for at in by_name}, **kwargs}
-
-
-def check_plain(value: Any) -> Any:
-    """The value itself, when it is plain data of modest size. Raises NotPlain. Runs no code of the project."""
-    _measure(value, 0, [_MAX_ITEMS, _MAX_CHARACTERS])
-    return value
-
-
-def _measure(value: Any, depth: int, left: list[int]) -> None:
-    kind = type(value)
-    left[0] -= 1
-    if left[0] < 0 or depth > _MAX_DEPTH:
-        raise NotPlain("too many items" if left[0] < 0 else "nested too deep")
-    if kind in _SCALARS:
-        return
-    if kind is int:
-        if value.bit_length() > _MAX_INTEGER_BITS:
-            raise NotPlain("too large an int")
-    elif kind is str or kind is bytes or kind is bytearray:
-        left[1] -= len(value)
-        if left[1] < 0:
-            raise NotPlain("too long a text")
-    elif kind in _SEQUENCES:
-        for item in value:
-            _measure(item, depth + 1, left)
-    elif kind is dict:
-        for key, item in value.items():
-            _measure(key, depth + 1, left)
-            _measure(item, depth + 1, left)
-    elif kind is not range:
-        raise NotPlain(kind.__name__)
-
-
-def _function_of(code: CodeType, value: Any) -> FunctionType | None:
-    """The function whose code this is, looked for under the wrappers that leave a __wrapped__."""
-    for _ in range(8):
-        if type(value) is FunctionType and value.__code__ is code:
-            return value
-        # Other objects are not asked: their __getattr__ would be the project's code.
-        if type(value) not in (FunctionType, functools._lru_cache_wrapper):
-            return None
-        value = value.__dict__.get("__wrapped__")
-    return None
-
-
-class PytestOutcomes:
-    """A pytest plugin that counts, and tells when a test is about to run."""
-
-    def __init__(self, before_test: Callable[[], None]) -> None:
-        self.counts = {"passed": 0, "failed": 0, "errors": 0, "skipped": 0}
-        self.before_test = before_test
-
-    def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
-        self.before_test()
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when == "call":
-            self.counts[report.outcome] += 1
-        elif report.outcome != "passed":
-            self.counts["skipped" if report.outcome == "skipped" else "errors"] += 1
-
-    def pytest_collectreport(self, report: Any) -> None:
-        self.counts["errors"] += report.outcome == "failed"
-
-
-def run_pytest(paths: list[str], before_test: Callable[[], None]) -> dict[str, int]:
-    """Run the suite; {"exit_code", "passed", ...}."""
-    import pytest
-
-    outcomes = PytestOutcomes(before_test)
-    # The project's own addopts may name plugins that are not here (coverage, xdist). hypothesis works without its
-    # plugin, which imports the whole of it into every session: 1.2 s of CPU time, more under the tracer.
-    quiet = ["-q", "-rfE", "--tb=line", "-o", "addopts=", "-o", "required_plugins="]
-    quiet += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-    exit_code = pytest.main([*quiet, "--continue-on-collection-errors", *paths], plugins=[outcomes])
-    return {"exit_code": int(exit_code), **outcomes.counts}
-
-
-def run_unittest(paths: list[str], before_test: Callable[[], None]) -> dict[str, int]:
-    """As run_pytest, for where pytest is not installed."""
-    import unittest
-
-    class Result(unittest.TextTestResult):
-        def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's own naming
-            before_test()
-            super().startTest(test)
-
-    suite = unittest.TestSuite()
-    for path in map(Path, paths):
-        directory, pattern = (path, "*test*.py") if path.is_dir() else (path.parent, path.name)
-        # A loader remembers the top directory of its first discovery: each path has one of its own.
-        suite.addTest(unittest.TestLoader().discover(str(directory), pattern=pattern))
-    runner = unittest.TextTestRunner(verbosity=0, resultclass=Result)  # type: ignore[arg-type]
-    result = runner.run(suite)
-    failed, errors, skipped = len(result.failures), len(result.errors), len(result.skipped)
-    return {
-        "exit_code": int(not result.wasSuccessful()),
-        "passed": result.testsRun - failed - errors - skipped,
-        "failed": failed,
-        "errors": errors,
-        "skipped": skipped,
-    }
-
-
-RUNNERS = {"pytest": run_pytest, "unittest": run_unittest}
-
-
-def _load_beside(name: str) -> ModuleType:
-    """A module from this script's folder, under a name that no project has."""
-    spec = importlib.util.spec_from_file_location(f"_megatron_codex_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Run a test suite under sys.setprofile.")
-    parser.add_argument("--root", required=True, help="the project")
-    parser.add_argument("--output", type=Path, required=True, help="file to write the records to")
-    parser.add_argument("--num-samples", type=int, required=True, help="distinct calls to record of a function")
-    parser.add_argument("--runner", choices=sorted(RUNNERS), required=True)
-    parser.add_argument("paths", nargs="+", help="test directories and files")
-    arguments = parser.parse_args()
-    if arguments.runner == "pytest":
-        import pytest  # noqa: F401  # Before the tracing starts: it is not the project's.
-    tracer = Tracer(arguments.root, arguments.output, num_samples=arguments.num_samples, tagged=_load_beside("tagged"))
-    tracer.start()
-    tracer.finish(**RUNNERS[arguments.runner](arguments.paths, tracer.resume))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads that the suite left behind shall not keep this process.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
