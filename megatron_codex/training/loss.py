@@ -38,7 +38,8 @@ def masked_loss(losses_BS: Tensor, *, loss_mask_BS: Tensor, num_tokens: int) -> 
 
 
 def no_scaling(finalize: Callable[..., None]) -> Callable[..., None]:
-    """megatron-core's finalize_model_grads without its division by the number of tokens: the loss has it already."""
+    """megatron-core's finalize_model_grads without its count of tokens and division by them: the loss has it already,
+    and two collectives a step are saved."""
 
     def finalize_model_grads(chunks: Any, num_tokens: Tensor | None = None, **kwargs: Any) -> None:
         finalize(chunks, None, **kwargs)

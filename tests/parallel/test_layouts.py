@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from megatron_codex.model.weights import read_weights
@@ -40,6 +41,8 @@ FOUR_RANKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 LOSS_TOLERANCE = 1e-5
 """fp32 sums in another order, over five AdamW steps; measured: below 1e-6."""
+BF16_TOLERANCE = 1e-2
+"""bf16 has 8 bits: 4e-3 relative in each product."""
 WEIGHT_TOLERANCE = 5e-5
 """AdamW divides by the gradient's size, so a tiny one's rounding shows; measured: 1.2e-5, of moves of 1e-2."""
 
@@ -54,6 +57,9 @@ def _train(runs: Path, world_size: int, layouts: dict[str, tuple[str, dict[str, 
         if "micro_batch_size" in parallel:
             sections["training"]["micro_batch_size"] = sections["parallel"].pop("micro_batch_size")
         jobs.append(merge(job, sections))
+    if world_size == 2:
+        bf16 = {"training": {"output_dir": str(runs / "tp2_bf16"), "precision": "bf16"}, "parallel": TP2}
+        jobs.append(merge(prompted_job(runs), bf16))
     run_ranks(world_size, jobs, runs / f"{world_size}_ranks")
 
 
@@ -77,6 +83,15 @@ def test_two_ranks_train_as_one(two_ranks: Path, name: str) -> None:
 @pytest.mark.parametrize("name", FOUR_RANKS)
 def test_four_ranks_train_as_one(four_ranks: Path, name: str) -> None:
     _compare(four_ranks / FOUR_RANKS[name][0], four_ranks / name)
+
+
+def test_bf16_stays_near_fp32(two_ranks: Path) -> None:
+    expected, got = metrics(two_ranks / "s"), metrics(two_ranks / "tp2_bf16")
+    assert [line["loss"] for line in got] == pytest.approx([line["loss"] for line in expected], rel=BF16_TOLERANCE)
+    assert [line["loss"] for line in got] != [line["loss"] for line in expected]
+    # The checkpoint has the optimizer's fp32 weights, not their bf16 copies.
+    weight = read_weights(two_ranks / "tp2_bf16").tensors["decoder.layers.0.mlp.linear_fc1.weight"]
+    assert weight.dtype == torch.float32 and not torch.equal(weight, weight.bfloat16().float())
 
 
 def _compare(expected: Path, got: Path) -> None:
