@@ -30,11 +30,11 @@ CONFIGS=examples/configs
 STDLIB="$(python -c 'import sysconfig; print(sysconfig.get_paths()["stdlib"])')"
 TOKENIZER=tokenizer.vocab_size=2073 # as in the training configs
 
-train() { # train NAME CONFIG OVERRIDE...: two ranks that share each layer's matrices
+fine_tune() { # fine_tune NAME CONFIG OVERRIDE...: from the base model, one rank, beside the others
     local name="$1" config="$2"
     shift 2
-    resumable "$name" torchrun --standalone --nproc-per-node 2 tools/train.py --config "$CONFIGS/$config" \
-        parallel.tensor_model_parallel_size=2 training.seed="$SEED" training.output_dir="$RUN/$name" "$@"
+    beside "$name" python tools/train.py --config "$CONFIGS/$config" training.init_from="$RUN/base" \
+        training.seed="$SEED" training.output_dir="$RUN/$name" "$@"
 }
 
 measure() { # measure MODEL TEMPERATURE: samples of the held-out problems, judged
@@ -47,7 +47,7 @@ measure() { # measure MODEL TEMPERATURE: samples of the held-out problems, judge
 
 echo "# corpus: raw Python files and generated modules -> unique, filtered documents -> tokens"
 stage blocks python tools/generate_blocks.py --output "$RUN/blocks" --num-train 6000 --chain-lengths 1 2 3 \
-    --num-valid 96 --num-held-out 150 --measured-chain-lengths 1 2 3 4 5 --module-bytes 4000000 --seed "$SEED"
+    --num-valid 96 --num-held-out 150 --measured-chain-lengths 1 2 3 4 5 --module-bytes 3000000 --seed "$SEED"
 stage corpus_stdlib python tools/build_corpus.py --input "$STDLIB" --output "$RUN/corpus_stdlib" \
     --exclude test tests idlelib lib2to3 site-packages dist-packages
 stage corpus_modules python tools/build_corpus.py --input "$RUN/blocks/modules.jsonl" --output "$RUN/corpus_modules"
@@ -57,8 +57,9 @@ for name in stdlib modules; do
 done
 DATA="data.data_prefix=[$RUN/tokens_modules/tokens,$RUN/tokens_stdlib/tokens]"
 
-echo "# base Codex"
-train base quickstart_base.yaml "$DATA"
+echo "# base Codex, on two ranks that share each layer's matrices (tensor parallelism)"
+resumable base torchrun --standalone --nproc-per-node 2 tools/train.py --config "$CONFIGS/quickstart_base.yaml" \
+    parallel.tensor_model_parallel_size=2 training.seed="$SEED" training.output_dir="$RUN/base" "$DATA"
 
 echo "# problems: traced from a project's test suite, and building blocks, a half of them mis-specified; then filtered"
 stage traced python tools/trace_ci.py --project "$SDIST" --output "$RUN/traced"
@@ -73,14 +74,14 @@ stage filtered python tools/filter_problems.py --problems "$RUN/candidates/all.j
 
 echo "# Codex-S, Codex-D, and the base model trained on for as many steps"
 PROBLEMS=("data.problems=[$RUN/blocks/train.jsonl,$RUN/filtered/problems.jsonl]" "data.valid_problems=$RUN/blocks/valid.jsonl")
-train codex_s quickstart_s.yaml training.init_from="$RUN/base" "${PROBLEMS[@]}"
-train codex_d quickstart_d.yaml training.init_from="$RUN/base" "${PROBLEMS[@]}"
-train base_longer quickstart_base_longer.yaml training.init_from="$RUN/base" "$DATA"
+fine_tune codex_d quickstart_d.yaml "${PROBLEMS[@]}"
+fine_tune codex_s quickstart_s.yaml "${PROBLEMS[@]}"
+fine_tune base_longer quickstart_base_longer.yaml "$DATA"
+join_stages
 
 echo "# pass@k on held-out building blocks, ranking, and the docstring round trip"
-for temperature in 0.2 0.8; do
-    for model in base base_longer codex_s; do measure "$model" "$temperature"; done
-done
+for model in base base_longer codex_s; do measure "$model" 0.2; done
+for model in base codex_s; do measure "$model" 0.8; done
 stage ranking python tools/rerank.py --results "$RUN/results_codex_s_t0.8/results.jsonl" --output "$RUN/ranking" \
     --docstring-checkpoint "$RUN/codex_d" --problems "$RUN/blocks/held_out.jsonl"
 stage round_trip python tools/grade_docstrings.py --docstring-checkpoint "$RUN/codex_d" \

@@ -8,18 +8,39 @@ RUN_START=$SECONDS
 
 # stage NAME COMMAND...: run COMMAND, which writes RUN/NAME, unless it did so before with the same arguments and config
 # files and after the same stages. An unfinished output is removed first.
-stage() { run_stage restart "$@"; }
+stage() {
+    begin_stage restart "$@" || return 0
+    run_stage "$@"
+}
 
 # resumable NAME COMMAND...: as stage, but an unfinished output stays and COMMAND continues it.
-resumable() { run_stage resume "$@"; }
+resumable() {
+    begin_stage resume "$@" || return 0
+    run_stage "$@"
+}
 
-run_stage() {
-    local mode="$1" name="$2" log="$RUN/logs/$2.log" mark="$RUN/.stages/$2"
+# beside NAME COMMAND...: as resumable, but the script goes on; `join_stages` waits for all of these.
+BESIDE=()
+beside() {
+    begin_stage resume "$@" || return 0
+    run_stage "$@" &
+    BESIDE+=($!)
+}
+join_stages() {
+    local process failed=0
+    for process in "${BESIDE[@]}"; do wait "$process" || failed=1; done
+    BESIDE=()
+    [ "$failed" = 0 ] || exit 1
+}
+
+# Say what begins and make its place ready; false (and done) when it was done before.
+begin_stage() {
+    local mode="$1" name="$2" mark="$RUN/.stages/$2"
     shift 2
     STAGE_KEY="$({ echo "$STAGE_KEY"; printf '%s\n' "$@"; config_texts "$@"; } | sha256sum | cut -d' ' -f1)"
     if [ "$(cat "$mark.done" 2>/dev/null)" = "$STAGE_KEY" ]; then
         echo "== $name: done before"
-        return
+        return 1
     fi
     if [ "$mode" = restart ] || [ "$(cat "$mark.started" 2>/dev/null)" != "$STAGE_KEY" ]; then
         rm -rf "${RUN:?}/$name"
@@ -27,15 +48,19 @@ run_stage() {
     rm -f "$mark.done"
     echo "$STAGE_KEY" >"$mark.started"
     echo "== $name"
-    local start=$SECONDS
+}
+
+run_stage() {
+    local name="$1" log="$RUN/logs/$1.log" mark="$RUN/.stages/$1" start=$SECONDS
+    shift
     printf '$ %s\n' "$*" >"$log"
     if ! logged "$log" "$@"; then
         echo "error: stage $name failed; the end of its log $log:" >&2
         tail -n 5 "$log" >&2
         exit 1
     fi
-    echo "$STAGE_KEY" >"$mark.done"
-    echo "   $((SECONDS - start)) s"
+    mv "$mark.started" "$mark.done"
+    echo "   $name: $((SECONDS - start)) s"
 }
 
 # The command's stdout goes to the terminal and the log, its stderr to the log (and to a terminal, for the bars).
