@@ -70,7 +70,7 @@ stage samples_candidates python tools/sample.py --checkpoint "$RUN/base" --probl
     --output "$RUN/samples_candidates/samples.jsonl" --num-samples 20 --temperature 0.4 --top-p 0.95 --seed "$SEED" \
     --max-new-tokens 120 --workers 2
 stage filtered python tools/filter_problems.py --problems "$RUN/candidates/all.jsonl" \
-    --samples "$RUN/samples_candidates/samples.jsonl" --output "$RUN/filtered" --repeats 3
+    --samples "$RUN/samples_candidates/samples.jsonl" --output "$RUN/filtered" --min-passes 3 --repeats 3
 
 echo "# Codex-S, Codex-D, and the base model trained on for as many steps"
 PROBLEMS=("data.problems=[$RUN/blocks/train.jsonl,$RUN/filtered/problems.jsonl]" "data.valid_problems=$RUN/blocks/valid.jsonl")

@@ -72,6 +72,8 @@ class FilterConfig:
     """Directory to write: problems.jsonl, dropped.jsonl, funnel.json, manifest.json (and results.jsonl)."""
     results: Path | None = None
     """JSONL of every sample with its verdict, once for each repeat; none: OUTPUT/results.jsonl."""
+    min_passes: int = 1
+    """Samples that must pass for a problem to be kept (paper: 1; a guess passes now and then, so more is stricter)."""
     repeats: int = 3
     """Times every sample and reference solution is judged, each time in another order and in fresh processes."""
     timeout_s: float = 3.0
@@ -84,7 +86,7 @@ class FilterConfig:
     """Accept isolation without namespaces where the kernel gives none; the results say so."""
 
     def __post_init__(self) -> None:
-        faults = _below(self, 1, "repeats", "workers") + _not_positive(self, "timeout_s")
+        faults = _below(self, 1, "min_passes", "repeats", "workers") + _not_positive(self, "timeout_s")
         raise_faults(faults + _below(self, 1 << 27, "memory_bytes"))
 
 

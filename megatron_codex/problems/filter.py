@@ -3,7 +3,7 @@
 In: problems, samples of the base model. Out: OUTPUT/problems.jsonl, dropped.jsonl, funnel.json, manifest.json, and the
 results: every sample with its verdict, once a repeat. Memory: the different completions. Codex paper, section 4.3.
 Dropped: "no tests", "no samples", "not judged" (the sandbox failed), "reference fails", "unstable" (a verdict changed
-between passing and not), "unsolved" (no sample passes: too hard or ambiguous).
+between passing and not), "unsolved" (no sample passes: too hard or ambiguous), "rarely solved" (fewer than min_passes).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _sort_out(
 ) -> tuple[Funnel, list[Problem], list[dict[str, Any]]]:
     funnel, kept, dropped = Funnel(STAGES), [], []
     for candidate in candidates:
-        stage, reason, detail = _fault_of(candidate)
+        stage, reason, detail = _fault_of(candidate, min_passes=config.min_passes)
         for passed in STAGES[: STAGES.index(stage)] if reason else STAGES:
             funnel.reach(passed)
         if reason:
@@ -133,7 +133,7 @@ def _sort_out(
     return funnel, kept, dropped
 
 
-def _fault_of(candidate: _Candidate) -> tuple[str, str, str]:
+def _fault_of(candidate: _Candidate, *, min_passes: int) -> tuple[str, str, str]:
     """(stage not reached, reason, detail); the reason is "" for a problem to keep."""
     reference, attempts = candidate.reference, list(candidate.attempts.values())
     if not _has_tests(candidate.problem):
@@ -152,6 +152,8 @@ def _fault_of(candidate: _Candidate) -> tuple[str, str, str]:
             return "stable", "unstable", f"a sample: {attempt.last_fault}"
     if not candidate.num_passed:
         return "solved", "unsolved", attempts[0].last_fault
+    if candidate.num_passed < min_passes:
+        return "solved", "rarely solved", f"{candidate.num_passed} of {len(candidate.samples)} samples pass"
     return "", "", ""
 
 
