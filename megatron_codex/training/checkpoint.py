@@ -95,7 +95,7 @@ def save_checkpoint(
             temporary, command="train", config=config, inputs=(), counts={}, started_at=started_at, extra=extra
         )
         _put_in_place(temporary, final)
-        _remove_old(checkpoints, keep=config.training.keep_checkpoints)
+        _remove_old(final, keep=config.training.keep_checkpoints)
     dist.barrier()
     return final
 
@@ -110,10 +110,12 @@ def _put_in_place(temporary: Path, final: Path) -> None:
         handle.write(final.name + "\n")
 
 
-def _remove_old(checkpoints: Path, *, keep: int) -> None:
+def _remove_old(newest: Path, *, keep: int) -> None:
+    """Keep the last `keep` up to the newest; a later step is a damaged one that was not resumed from, and no backup."""
     if keep == 0:
         return
-    for directory in step_directories(checkpoints)[:-keep]:
+    directories = step_directories(newest.parent)
+    for directory in directories[: directories.index(newest) + 1][:-keep]:
         # The manifest first: a directory that is only half removed must not count as a checkpoint.
         (directory / MANIFEST_NAME).unlink(missing_ok=True)
         shutil.rmtree(directory)
