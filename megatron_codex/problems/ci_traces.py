@@ -68,7 +68,7 @@ def _write_output(config: TraceConfig, outcomes: Sequence[ProjectOutcome], start
         projects = [outcome.to_json() for outcome in outcomes]
         write_funnel(
             directory / "funnel.json",
-            {"projects": len(outcomes), "projects_failed": failed, "total": total.to_json(), "of_projects": projects},
+            {**total.to_json(), "projects": len(outcomes), "projects_failed": failed, "of_projects": projects},
         )
         write_manifest(
             directory,

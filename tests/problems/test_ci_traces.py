@@ -190,6 +190,10 @@ def test_bad_projects_do_not_stop_the_others(trace: Trace, tmp_path: Path) -> No
     assert [problem.entry_point for problem in read_problems(output / "problems.jsonl")] == ["double"]
     funnel = json.loads((output / "funnel.json").read_text())
     assert funnel["projects_failed"] == 5
+    # The same shape as the filter's funnel, summed over projects: the report reads both.
+    assert funnel["counts"]["problems"] == 1
+    assert funnel["counts"]["called"] == sum(project["counts"]["called"] for project in funnel["of_projects"])
+    assert funnel["dropped"].keys() <= funnel["counts"].keys()
 
 
 def test_a_suite_that_hangs_is_stopped(trace: Trace, tmp_path: Path) -> None:
