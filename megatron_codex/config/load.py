@@ -46,19 +46,26 @@ def build_config(cls: type[C], tree: Mapping[str, Any], *, source: str = "") -> 
     remaining = _copy_tree(tree)
     faults: list[Fault] = []
     found: set[str] = set()
+    forced: set[str] = set()
     while True:
         try:
             config = adapter.validate_python(remaining)
             break
         except ValidationError as error:
-            fresh = [fault for fault in _faults_of(error, cls) if fault.field not in found]
+            reported = list(_faults_of(error, cls))
+            fresh = [fault for fault in reported if fault.field not in found]
             readable = [fault for fault in fresh if not found.intersection(fault.others)]
             faults.extend(readable)
-            if not fresh:
+            # A default that is itself faulty (required unless another field is given) needs some value in its place.
+            stubborn = {fault.field for fault in reported} & found - forced
+            if not fresh and not stubborn:
                 break
             for fault in fresh:
                 _stand_in(cls, remaining, fault.field)
+            for field in stubborn:
+                _stand_in(cls, remaining, field, required=True)
             found.update(fault.field for fault in fresh)
+            forced |= stubborn
     if faults:
         raise ConfigError(faults, source)
     return config
@@ -177,7 +184,7 @@ def _section(cls: Any, keys: Sequence[str]) -> Any:
     return cls
 
 
-def _stand_in(cls: type[Any], tree: Tree, path: str) -> None:
+def _stand_in(cls: type[Any], tree: Tree, path: str, *, required: bool = False) -> None:
     """Put a field's default (or, when it is required, some value of its type) where a faulty value was."""
     *sections, key = path.split(".")
     owner = _section(cls, sections)
@@ -185,10 +192,9 @@ def _stand_in(cls: type[Any], tree: Tree, path: str) -> None:
     for section in sections:
         node = node.setdefault(section, {})
     node.pop(key, None)
-    required = {field.name for field in dataclasses.fields(owner) if _is_required(field)}
-    if key in required:
-        kind = get_type_hints(owner)[key]
-        node[key] = _some_value(kind)
+    fields = {field.name: field for field in dataclasses.fields(owner)}
+    if key in fields and (required or _is_required(fields[key])):
+        node[key] = _some_value(get_type_hints(owner)[key])
 
 
 def _some_value(kind: Any) -> Any:

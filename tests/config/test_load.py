@@ -32,9 +32,23 @@ class Engine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Body:
+    kind: str | None = None
+    """Gives the doors."""
+    doors: int | None = None
+    """Doors; needed without a kind."""
+
+    def __post_init__(self) -> None:
+        if self.kind is None and (self.doors or 0) < 1:
+            raise_faults([Fault(field="doors", value=self.doors, rule="is required without a kind", remedy="give it")])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Car:
     engine: Engine
     """The engine."""
+    body: Body = field(default_factory=lambda: Body(kind="estate"))
+    """The body."""
     wheels: int = 4
     """Number of wheels."""
     spark_plugs: int | None = None
@@ -88,6 +102,12 @@ def test_a_rule_that_reads_a_faulty_field_is_not_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         build_config(Car, {"engine": {"cylinders": 0}, "spark_plugs": 3})
     assert [fault.field for fault in caught.value.faults] == ["engine.cylinders"]
+
+
+def test_a_faulty_default_does_not_hide_the_rules_above() -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config(Car, {"engine": {"cylinders": 4}, "body": {"doors": 0}, "wheels": 2})
+    assert sorted(fault.field for fault in caught.value.faults) == ["body.doors", "wheels"]
 
 
 def test_a_missing_required_field_is_named() -> None:
