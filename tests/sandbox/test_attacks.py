@@ -228,18 +228,19 @@ def f():
 
 
 def test_disk_is_small_and_private(judge_one: JudgeOne, level: str) -> None:
-    """Level A: 16 MB of scratch files that vanish; level B: none."""
+    """Level A: 16 MB of scratch files that vanish, in the working directory (/tmp, or /scratch where packages lie below
+    /tmp); level B: none."""
     fill = """
 def f():
     try:
         for number in range(64):
-            with open(f'/tmp/{number}', 'wb') as handle: handle.write(bytes(1 << 20))
+            with open(f'{number}', 'wb') as handle: handle.write(bytes(1 << 20))
     except OSError as error:
         return {errno.ENOSPC: 'held', errno.EACCES: 'barred', errno.EROFS: 'barred'}.get(error.errno, repr(error))
 """
     verdict = _judge(fill, judge_one)
     assert (verdict.verdict == "passed") if level == "A" else ("'barred'" in verdict.detail), verdict
-    look = "def f():\n    return repr(os.listdir('/tmp')) if os.listdir('/tmp') else 'held'\n"
+    look = "def f():\n    return repr(os.listdir()) if os.listdir() else 'held'\n"
     if level == "A":
         assert _judge(look, judge_one).verdict == "passed"
 
