@@ -46,8 +46,8 @@ measure() { # measure MODEL TEMPERATURE: samples of the held-out problems, judge
 }
 
 echo "# corpus: raw Python files and generated modules -> unique, filtered documents -> tokens"
-stage blocks python tools/generate_blocks.py --output "$RUN/blocks" --num-train 6000 --chain-lengths 1 2 3 \
-    --num-valid 96 --num-held-out 150 --measured-chain-lengths 1 2 3 4 5 --module-bytes 3000000 --seed "$SEED"
+stage blocks python tools/generate_blocks.py --output "$RUN/blocks" --num-train 5000 --chain-lengths 1 2 3 \
+    --num-valid 96 --num-held-out 100 --measured-chain-lengths 1 2 3 4 5 --module-bytes 3000000 --seed "$SEED"
 stage corpus_stdlib python tools/build_corpus.py --input "$STDLIB" --output "$RUN/corpus_stdlib" \
     --exclude test tests idlelib lib2to3 site-packages dist-packages
 stage corpus_modules python tools/build_corpus.py --input "$RUN/blocks/modules.jsonl" --output "$RUN/corpus_modules"
@@ -63,7 +63,7 @@ resumable base torchrun --standalone --nproc-per-node 2 tools/train.py --config 
 
 echo "# problems: traced from a project's test suite, and building blocks, a half of them mis-specified; then filtered"
 stage traced python tools/trace_ci.py --project "$SDIST" --output "$RUN/traced"
-stage candidates python tools/generate_blocks.py --output "$RUN/candidates" --num-train 60 --num-mis-specified 60 \
+stage candidates python tools/generate_blocks.py --output "$RUN/candidates" --num-train 40 --num-mis-specified 40 \
     --num-valid 0 --num-held-out 0 --chain-lengths 1 2 --seed $((SEED + 1000))
 cat "$RUN"/candidates/{train,mis_specified}.jsonl "$RUN/traced/problems.jsonl" >"$RUN/candidates/all.jsonl"
 stage samples_candidates python tools/sample.py --checkpoint "$RUN/base" --problems "$RUN/candidates/all.jsonl" \
