@@ -83,7 +83,7 @@ def enter_jail(plan: JailPlan) -> Jail:
 
     Root becomes a spare user: limits on processes do not hold for root, and no file of the host is the spare user's.
     Before that it builds the new root directory (at level B too), since the interpreter may lie where only root can
-    pass (/root/.pyenv). Another user builds it inside the user namespace, and at level B has none.
+    pass (a pyenv in a home of mode 700). Another user builds it inside the user namespace, and at level B has none.
     Raises: OSError naming the call that the kernel refused.
     """
     own_proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
