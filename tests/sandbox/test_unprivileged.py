@@ -1,8 +1,8 @@
 """The sandbox for an ordinary user: level A through a user namespace, level B by Landlock alone.
 
 As root, the tests become one: in a private mount namespace the interpreter, its packages and this package are bound to
-a directory that everyone may pass, since they may lie where only root can (a pyenv in its home). It lies below /tmp, where the
-jail's own tmpfs must not hide it.
+a directory that everyone may pass, since they may lie where only root can. It lies below /tmp, where the jail's own
+tmpfs must not hide it.
 """
 
 from __future__ import annotations
