@@ -23,7 +23,8 @@ def configure_logging(level: int = logging.INFO) -> None:
 
 def progress(iterable: Iterable[T], *, total: int | None, description: str, unit: str) -> Iterator[T]:
     """Iterate with a bar that shows rate and ETA on stderr (rank 0 only; every 10 s when not a terminal)."""
-    terminal = sys.stderr.isatty()
+    # MCX_PROGRESS=bar: stderr goes through a pipe to a terminal (examples/stages.sh).
+    terminal = sys.stderr.isatty() or os.environ.get("MCX_PROGRESS") == "bar"
     yield from tqdm(
         iterable,
         total=total,

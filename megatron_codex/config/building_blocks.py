@@ -42,9 +42,10 @@ class BuildingBlocksConfig:
             for name in counts
             if getattr(self, name) < 0
         ]
-        for name in ("chain_lengths", "measured_chain_lengths"):
+        # Without chain_lengths there is nothing to chain; without the measured ones, chain_lengths serve.
+        for name, least in (("chain_lengths", 0), ("measured_chain_lengths", 1)):
             lengths = getattr(self, name)
-            if min(lengths, default=1) < 1 or not self.chain_lengths:
+            if min(lengths, default=least) < 1:
                 rule, remedy = "must be one or more lengths, each at least 1", "give for example 1 2 3"
                 faults.append(Fault(field=name, value=list(lengths), rule=rule, remedy=remedy))
         raise_faults(faults)

@@ -20,8 +20,7 @@ from megatron_codex.config.load import build_config
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.model.checkpoint_files import OPTIMIZER_PREFIX, read_checkpoint_manifest, resolve_checkpoint
-
-_WORD_EMBEDDINGS = "embedding.word_embeddings.weight"
+from megatron_codex.model.initialization import WORD_EMBEDDINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ def read_weights(checkpoint: Path | str) -> Weights:
     model = build_config(ModelConfig, manifest["config"]["model"], source=str(directory))
     tokenizer = build_config(TokenizerConfig, manifest["config"]["tokenizer"], source=str(directory))
     tensors = _read_tensors(directory)
-    tensors[_WORD_EMBEDDINGS] = tensors[_WORD_EMBEDDINGS][: tokenizer.true_vocab_size].clone()
+    tensors[WORD_EMBEDDINGS] = tensors[WORD_EMBEDDINGS][: tokenizer.true_vocab_size].clone()
     return Weights(model=model, tokenizer=tokenizer, tensors=tensors, step=int(manifest["step"]), directory=directory)
 
 
