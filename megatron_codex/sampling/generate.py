@@ -1,7 +1,8 @@
 """Samples of many prompts: batches over them, in this process or several, in a fixed order.
 
 In: prompts and a checkpoint. Out: Completions, prompt by prompt and sample by sample, the same for every batch size and
-number of workers.
+number of workers. torch is imported where batches are decoded only (sampling/worker.py): a process that hands its
+batches to workers never loads it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from megatron_codex.config.sampling import GenerationConfig
 from megatron_codex.errors import InputError
+from megatron_codex.model.checkpoint_files import resolve_checkpoint
 from megatron_codex.records import Completion
-from megatron_codex.sampling.batch import SampleRequest, decode_batch
-from megatron_codex.sampling.loading import SamplingModel, load_sampling_model
 from megatron_codex.sampling.stopping import Stop
 
 
@@ -32,7 +31,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """One batch: consecutive (prompt, sample index) pairs."""
 
     items: tuple[tuple[Prompt, int], ...]
@@ -48,15 +47,19 @@ def generate(
     Raises: InputError for a prompt without text or two of one task_id, or a checkpoint or device that is not usable.
     """
     require_distinct(prompts)
+    step_directory = resolve_checkpoint(checkpoint)
     items = [(prompt, index) for prompt in prompts for index in range(config.num_samples)][skip:]
     size = config.batch_size
-    work = [_Work(tuple(items[start : start + size]), config, stop) for start in range(0, len(items), size)]
+    batches = [Work(tuple(items[start : start + size]), config, stop) for start in range(0, len(items), size)]
+    decode = partial(_decode, step_directory)
     if config.workers == 1:
-        model = load_sampling_model(checkpoint, precision=config.precision, device=config.device)
-        for batch in work:
-            yield from _decode(model, batch)
-    else:
-        yield from _generate_in_workers(checkpoint, work, config)
+        for batch in batches:
+            yield from decode(batch)
+        return
+    # Spawned, for a forked torch may hang in its thread pool.
+    with ProcessPoolExecutor(config.workers, mp_context=multiprocessing.get_context("spawn")) as executor:
+        for completions in executor.map(decode, batches):
+            yield from completions
 
 
 def require_distinct(prompts: Iterable[Prompt]) -> None:
@@ -76,37 +79,7 @@ def prompt_sha256(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def _decode(model: SamplingModel, work: _Work) -> list[Completion]:
-    tokens = {prompt.text: tuple(model.tokenizer.encode(prompt.text).tolist()) for prompt, _ in work.items}
-    requests = [SampleRequest(prompt.task_id, index, tokens[prompt.text]) for prompt, index in work.items]
-    samples = decode_batch(model, requests, config=work.config, stop=work.stop)
-    return [
-        sample.completion(seed=work.config.seed, checkpoint=model.checkpoint, prompt_sha256=prompt_sha256(prompt.text))
-        for sample, (prompt, _) in zip(samples, work.items, strict=True)
-    ]
+def _decode(step_directory: Path, work: Work) -> list[Completion]:
+    from megatron_codex.sampling.worker import decode
 
-
-def _generate_in_workers(checkpoint: Path, work: list[_Work], config: GenerationConfig) -> Iterator[Completion]:
-    with ProcessPoolExecutor(
-        config.workers,
-        mp_context=multiprocessing.get_context("spawn"),  # a forked torch may hang in its thread pool
-        initializer=_Worker.start,
-        initargs=(checkpoint, config),
-    ) as executor:
-        for completions in executor.map(_Worker.run, work):
-            yield from completions
-
-
-class _Worker:
-    """A worker process's model, loaded once."""
-
-    model: SamplingModel
-
-    @classmethod
-    def start(cls, checkpoint: Path, config: GenerationConfig) -> None:
-        torch.set_num_threads(1)
-        cls.model = load_sampling_model(checkpoint, precision=config.precision, device=config.device)
-
-    @classmethod
-    def run(cls, work: _Work) -> list[Completion]:
-        return _decode(cls.model, work)
+    return decode(step_directory, work)

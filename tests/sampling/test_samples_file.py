@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,6 +178,20 @@ def test_workers_and_batches_change_no_byte_of_the_command_s_output(
     assert texts[0] == texts[1] and len(texts[0]) == 12
     for row, other in zip(*outputs, strict=True):
         assert row["sum_logp"] == pytest.approx(other["sum_logp"], abs=1e-3)
+
+
+def test_a_fault_in_a_worker_is_the_same_one_line(config: SamplingConfig, tmp_path: Path) -> None:
+    step_directory = shutil.copytree(config.checkpoint / "checkpoints" / "step_00000010", tmp_path / "step_00000010")
+    manifest = json.loads((step_directory / "manifest.json").read_text())
+    manifest["config"]["model"]["num_attention_heads"] = "many"  # the manifest is read by the worker only
+    (step_directory / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match=r"num_attention_heads: got 'many'"):
+        list(generate(step_directory, PROMPTS, config=replace(config, workers=2), stop=STOP))
+
+
+def test_the_parent_of_workers_does_without_torch() -> None:
+    code = "import sys, megatron_codex.sampling.samples_file; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_docstring_view_asks_with_signature_and_body(

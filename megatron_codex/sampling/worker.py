@@ -1,0 +1,39 @@
+"""What a sampling process does: hold one checkpoint's model and decode batches with it.
+
+In: a step's checkpoint directory and Work (sampling/generate.py). Out: its Completions, in the order of its items.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from megatron_codex.records import Completion
+from megatron_codex.sampling.batch import SampleRequest, decode_batch
+from megatron_codex.sampling.generate import Work, prompt_sha256
+from megatron_codex.sampling.loading import SamplingModel, load_sampling_model
+
+
+def decode(step_directory: Path, work: Work) -> list[Completion]:
+    """Draw the samples of one batch. The model is kept for the next one.
+
+    Raises: InputError when the checkpoint or the device is not usable.
+    """
+    model = _model(step_directory, work.config.precision, work.config.device)
+    tokens = {prompt.text: tuple(model.tokenizer.encode(prompt.text).tolist()) for prompt, _ in work.items}
+    requests = [SampleRequest(prompt.task_id, index, tokens[prompt.text]) for prompt, index in work.items]
+    samples = decode_batch(model, requests, config=work.config, stop=work.stop)
+    return [
+        sample.completion(seed=work.config.seed, checkpoint=model.checkpoint, prompt_sha256=prompt_sha256(prompt.text))
+        for sample, (prompt, _) in zip(samples, work.items, strict=True)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _model(step_directory: Path, precision: str, device: str) -> SamplingModel:
+    if multiprocessing.parent_process() is not None:  # one of several workers: they share the cores
+        torch.set_num_threads(1)
+    return load_sampling_model(step_directory, precision=precision, device=device)
