@@ -7,6 +7,7 @@ of ours and keeps its traceback.
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,19 @@ MISSING = _Missing.MISSING
 """Stands for "no value was given", where None could be a value; an enum, so that it is itself in another process."""
 
 _MAX_VALUE_CHARS = 120
+
+_FULL = {
+    errno.ENOSPC: "no space is left on the disk; free some and run the command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+}
+_UNUSABLE = {
+    errno.EACCES: "permission is denied; give it, or name another path",
+    errno.EPERM: "the operation is not permitted; give permission, or name another path",
+    errno.EROFS: "the file system is read-only; name another path",
+    errno.EEXIST: "something else is there already; name another path",
+    errno.ENOTDIR: "a part of this path is a file; name another path",
+    errno.ENAMETOOLONG: "the name is too long; name another path",
+}
 
 
 class InputError(ValueError):
@@ -103,15 +117,15 @@ def _shorten(value: object) -> str:
 def run_command(main: Callable[[], object]) -> None:
     """Run a command's main and turn its errors into one line on stderr and an exit code.
 
-    Only global rank 0 of a multi-process run speaks; every rank exits with the code.
+    Every rank of a multi-process run exits with the code. Bad input is the same on all of them, so only global rank 0
+    speaks of it; of a disk that is full or may not be written, each rank that met it does.
     Exit codes: 0 done, 1 the work failed, 2 bad input, 130 interrupted.
     """
     try:
         main()
     except (InputError, WorkError) as error:
         if os.environ.get("RANK", "0") == "0":
-            for line in str(error).splitlines():
-                print(f"error: {line}", file=sys.stderr)
+            _say(str(error))
         sys.exit(EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_WORK_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
@@ -119,3 +133,15 @@ def run_command(main: Callable[[], object]) -> None:
         # The reader of our stdout went away (`... | head`): not an error, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        # A full disk and a path that may not be used are the machine's or the user's, wherever they are met.
+        rule = _FULL.get(error.errno or 0) or _UNUSABLE.get(error.errno or 0)
+        if rule is None:
+            raise
+        _say(rule if error.filename is None else f"{error.filename}: {rule}")
+        sys.exit(EXIT_WORK_FAILED if error.errno in _FULL else EXIT_BAD_INPUT)
+
+
+def _say(message: str) -> None:
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)

@@ -49,6 +49,21 @@ def test_only_rank_0_speaks_and_every_rank_exits_with_the_code() -> None:
     assert second.returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "line"),
+    [
+        ('open("/dev/full", "w", buffering=1).write("x\\n")', 1, "no space is left on the disk; free some"),
+        ('import os; os.makedirs("/dev/null/out")', 2, "/dev/null/out: a part of this path is a file"),
+        ('import os; os.mkdir("/dev/null")', 2, "/dev/null: something else is there already"),
+    ],
+    ids=["full", "below a file", "in the way"],
+)
+def test_a_disk_that_cannot_take_the_output_is_one_line_on_the_rank_that_met_it(body: str, code: int, line: str) -> None:
+    done = run(body, RANK="1")
+    assert done.returncode == code
+    assert done.stderr.startswith(f"error: {line}") and done.stderr.count("\n") == 1
+
+
 def test_our_own_faults_keep_their_traceback() -> None:
     done = run("assert 1 == 2")
     assert done.returncode == 1

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from megatron_codex.config.training import TrainConfig
+from megatron_codex.errors import WorkError
 from megatron_codex.files import atomic_file, sync_directory
 from megatron_codex.manifest import MANIFEST_NAME, write_manifest
 from megatron_codex.model.checkpoint_files import FORMAT, LATEST, step_directories, step_name
@@ -70,7 +72,10 @@ class _TorchDistInProcess(SaveShardedStrategy):
 def save_checkpoint(
     engine: Engine, config: TrainConfig, checkpoints: Path, progress: Progress, *, data_fingerprint: str
 ) -> Path:
-    """Write a step's checkpoint and remove those that are no longer kept; the step directory. Collective."""
+    """Write a step's checkpoint and remove those that are no longer kept; the step directory. Collective.
+
+    Raises: WorkError when it cannot be written, on a full disk for example; the checkpoints before it stay.
+    """
     started_at = time.time()
     final = checkpoints / step_name(progress.step)
     temporary = checkpoints / f".{final.name}.tmp"
@@ -80,7 +85,7 @@ def save_checkpoint(
         temporary.mkdir(parents=True)
     dist.barrier()
     state = described_state(engine)
-    dist_checkpointing.save(state, str(temporary), sharded_strategy=_TorchDistInProcess())
+    _write(state, temporary)
     if dist.get_rank() == 0:
         files = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
         extra = {
@@ -98,6 +103,18 @@ def save_checkpoint(
         _remove_old(final, keep=config.training.keep_checkpoints)
     dist.barrier()
     return final
+
+
+def _write(state: Any, directory: Path) -> None:
+    try:
+        dist_checkpointing.save(state, str(directory), sharded_strategy=_TorchDistInProcess())
+    except (OSError, RuntimeError, CheckpointException) as error:
+        free = shutil.disk_usage(directory).free // 2**20
+        reason = str(error).strip().splitlines()[-1]
+        raise WorkError(
+            f"{directory}: the checkpoint cannot be written ({reason}); {free} MiB are free there; those before it "
+            "stay: make room and run the command again"
+        ) from error
 
 
 def _put_in_place(temporary: Path, final: Path) -> None:

@@ -2,7 +2,7 @@
 
 A job is a training configuration (nested mappings). Tasks codex_s and codex_d read their problems as JSON Lines of
 {"prompt", "completion"}: what a Problem renders to is tested elsewhere. The key "blank_every": n takes the loss mask
-off every n-th training sample, which no real data set does.
+off every n-th training sample, which no real data set does; "max_file_bytes": n stands for a disk that fills up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,15 @@ def _with_blanks(build_datasets: Callable[..., Any], every: int, *args: Any, **k
     return dataclasses.replace(datasets, train=_Blanks(datasets.train, every))
 
 
+def _with_small_files(run_steps: Callable[..., Any], most_bytes: int, *args: Any) -> Any:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        return run_steps(*args)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def main() -> None:
     """One rank: join the others through a file, train each job."""
     import torch.distributed as dist
@@ -94,10 +104,12 @@ def main() -> None:
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
     outcomes = []
-    build_datasets = run.build_datasets
+    build_datasets, run_steps = run.build_datasets, run.run_steps
     for job in json.loads((directory / "jobs.json").read_text()):
         every = job.pop("blank_every", 0)
         run.build_datasets = partial(_with_blanks, build_datasets, every) if every else build_datasets
+        most_bytes = job.pop("max_file_bytes", 0)
+        run.run_steps = partial(_with_small_files, run_steps, most_bytes) if most_bytes else run_steps
         try:
             outcomes.append(run.train(build_config(TrainConfig, job), read_pairs=read_pairs))
         except (InputError, WorkError) as error:

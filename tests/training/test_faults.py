@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from megatron_codex.data.order import ShuffledOrder
+from megatron_codex.model.checkpoint_files import newest_checkpoint
 from megatron_codex.model.weights import read_weights
 from tests.parallel.jobs import Job, base_job, losses, merge, metrics, prompted_job, write_data
 from tests.parallel.ranks import ROOT, run_ranks
@@ -51,6 +52,8 @@ def outcomes(directory: Path) -> dict[str, str]:
         "from_first": _job(directory, "from_first", **initialised),
         "from_other": merge(_job(directory, "x", **initialised), {"tokenizer": {"vocab_size": 301}}),
         "from_nothing": _job(directory, "y", init_from=str(directory / "data")),
+        "filling_disk": _job(directory, "full_disk", train_iters=2),
+        "full_disk": _job(directory, "full_disk") | {"max_file_bytes": 20_000},
         "blank": _job(directory, "blank", **blank) | {"blank_every": BLANK_EVERY},
     }
     return dict(zip(jobs, run_ranks(1, list(jobs.values()), directory / "ranks1"), strict=True))
@@ -80,6 +83,13 @@ def test_a_finished_run_says_so_and_changes_nothing(outcomes: dict[str, str], di
 def test_what_cannot_go_on_says_why(outcomes: dict[str, str], name: str, line: str) -> None:
     assert outcomes[name].startswith(line)
     assert "\n" not in outcomes[name]
+
+
+def test_a_disk_that_fills_up_costs_no_checkpoint(outcomes: dict[str, str], directory: Path) -> None:
+    checkpoints = directory / "full_disk" / "checkpoints"
+    assert outcomes["full_disk"].startswith(f"WorkError: {checkpoints}/.step_00000005.tmp: the checkpoint cannot be")
+    assert "\n" not in outcomes["full_disk"]
+    assert newest_checkpoint(checkpoints) == checkpoints / "step_00000002"
 
 
 def test_a_run_that_diverges_leaves_no_checkpoint(outcomes: dict[str, str], directory: Path) -> None:
