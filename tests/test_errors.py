@@ -58,7 +58,7 @@ def test_only_rank_0_speaks_and_every_rank_exits_with_the_code() -> None:
     ],
     ids=["full", "below a file", "in the way"],
 )
-def test_a_disk_that_cannot_take_the_output_is_one_line_on_the_rank_that_met_it(body: str, code: int, line: str) -> None:
+def test_a_disk_that_takes_no_output_is_one_line_on_the_rank_that_met_it(body: str, code: int, line: str) -> None:
     done = run(body, RANK="1")
     assert done.returncode == code
     assert done.stderr.startswith(f"error: {line}") and done.stderr.count("\n") == 1

@@ -27,7 +27,8 @@ from megatron_codex.jsonl import Row, read_numbered_jsonl, write_jsonl
 from megatron_codex.log import progress
 from megatron_codex.manifest import MANIFEST_NAME, write_manifest
 from megatron_codex.problems.readers import read_problems
-from megatron_codex.records import VERDICT_NAMES, Completion, Problem, Verdict
+from megatron_codex.problems.samples import read_samples
+from megatron_codex.records import VERDICT_NAMES, Problem, Verdict
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
 
@@ -84,18 +85,13 @@ def index_samples(path: Path, problems: Mapping[str, Problem]) -> SampleIndex:
     """Read and check every line. Raises: InputError naming the line."""
     index = SampleIndex()
     known: dict[tuple[str, bytes], int] = {}
-    for number, row in read_numbered_jsonl(path):
-        where = f"{path}:{number}"
-        task_id = _task_id(row, problems, where)
-        completion = Completion.from_json({**row, "task_id": task_id}, where=where).completion
-        key = (task_id, hashlib.sha256(completion.encode(errors="surrogatepass")).digest())
+    for sample in read_samples(path, problems):
+        key = (sample.task_id, hashlib.sha256(sample.completion.encode(errors="surrogatepass")).digest())
         if key not in known:
             known[key] = len(index.task_of_program)
-            index.task_of_program.append(task_id)
+            index.task_of_program.append(sample.task_id)
             index.first_sample.append(len(index.program_of_sample))
         index.program_of_sample.append(known[key])
-    if not index.program_of_sample:
-        raise InputError(str(path), rule="has no samples", remedy='one {"task_id": ..., "completion": ...} a line')
     for task_id in index.num_samples:
         if not problems[task_id].test.strip() and not problems[task_id].io_examples:
             raise InputError(task_id, rule="the problem has no tests", remedy="give it a test or io_examples")
@@ -127,23 +123,6 @@ def summarize(
         "timeout_rate": names["timeout"] / num_judged if num_judged else None,
         "isolation": verdicts[0].isolation,
     }
-
-
-def _task_id(row: Row, problems: Mapping[str, Problem], where: str) -> str:
-    if "task_id" not in row:
-        raise InputError(where, rule="missing field task_id", remedy="add it to this line")
-    given = row["task_id"]
-    # MBPP numbers its tasks; the problem reader calls number 2 "MBPP/2".
-    names = [given] if isinstance(given, str) else [str(given), f"MBPP/{given}"]
-    for name in names:
-        if name in problems:
-            return name
-    raise InputError(
-        f"{where}: task_id",
-        value=given,
-        rule="is not a task of the problems file",
-        remedy="give the problems that these samples are of",
-    )
 
 
 def _judge(config: EvaluationConfig, problems: Mapping[str, Problem], index: SampleIndex) -> list[Verdict]:

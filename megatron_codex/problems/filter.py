@@ -77,14 +77,12 @@ def _check_paths(config: FilterConfig) -> None:
 
 
 def _read(config: FilterConfig) -> list[_Candidate]:
-    problems = read_problems(config.problems)
+    problems = {problem.task_id: problem for problem in read_problems(config.problems)}
     candidates = {
-        problem.task_id: _Candidate(
-            problem=problem, reference=Attempt(problem=problem, completion=problem.canonical_solution)
-        )
-        for problem in problems
+        task_id: _Candidate(problem=problem, reference=Attempt(problem=problem, completion=problem.canonical_solution))
+        for task_id, problem in problems.items()
     }
-    for sample in read_samples(config.samples, problems):
+    for sample in read_samples(config.samples, problems, own_prompts=True):
         candidate = candidates[sample.task_id]
         candidate.samples.append(sample)
         if sample.completion not in candidate.attempts:

@@ -52,7 +52,7 @@ def problem_from_mbpp(row: Mapping[str, Any], *, where: str) -> Problem:
         ) from error
     context, docstring = join_context(around_function(code, node)), clean_docstring(text)
     return Problem(
-        task_id=f"{SOURCE}/{row['task_id']}",
+        task_id=task_id_of_number(row["task_id"]),
         prompt=build_prompt(
             context=context, signature=parts.signature, docstring=docstring, indent=body_indent(parts.body)
         ),
@@ -67,6 +67,11 @@ def problem_from_mbpp(row: Mapping[str, Any], *, where: str) -> Problem:
         licence=LICENCE,
         provenance={"challenge_test_list": list(row.get("challenge_test_list") or [])},
     )
+
+
+def task_id_of_number(number: object) -> str:
+    """The task_id of a problem that MBPP numbers: "MBPP/2" for 2."""
+    return f"{SOURCE}/{number}"
 
 
 def _entry_point(code: str, tests: list[str]) -> str:

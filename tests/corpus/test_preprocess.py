@@ -20,6 +20,7 @@ from megatron_codex.errors import InputError
 from megatron_codex.files import sha256_file
 from megatron_codex.manifest import read_manifest
 from megatron_codex.tokenizer.codex import CodexTokenizer
+from tests.megatron_files import MegatronDataset
 
 TEXTS = ["def f(x):\n    return x\n", "", "a literal <|endoftext|> is text\n", "é中\r\n", "\ud800", "x" * 2000]
 WRITTEN = [text for text in TEXTS if text]
@@ -56,9 +57,8 @@ def test_documents_become_tokens_in_order(tmp_path: Path, append_eod: bool) -> N
 
 
 def test_megatron_core_reads_the_files_token_for_token(tmp_path: Path) -> None:
-    megatron = pytest.importorskip("megatron.core.datasets.indexed_dataset", reason="megatron-core is not installed")
     run(lines(tmp_path / "a.jsonl"), prefix=tmp_path / "p")
-    theirs = megatron.IndexedDataset(str(tmp_path / "p"))
+    theirs = MegatronDataset(str(tmp_path / "p"))
     assert [theirs[index].tolist() for index in range(len(theirs))] == expected(WRITTEN)
     assert theirs.index.dtype == np.uint16
     assert theirs.document_indices.tolist() == list(range(len(WRITTEN) + 1))

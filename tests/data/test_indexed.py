@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from megatron_codex.data.indexed import IndexedDataset, IndexedDatasetWriter
 from megatron_codex.errors import InputError
+from tests.megatron_files import MegatronDataset, MegatronDatasetBuilder
 
 DOCUMENTS = [[1, 2, 3], [65_535], [4, 0]]
 
@@ -41,7 +42,7 @@ def test_the_bytes_are_the_format_s(tmp_path: Path) -> None:
 
 
 def test_megatron_writes_the_same_bytes(tmp_path: Path) -> None:
-    builder = megatron().IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=np.uint16)
+    builder = MegatronDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=np.uint16)
     for document in DOCUMENTS:
         builder.add_document(np.array(document), [len(document)])
     builder.finalize(str(tmp_path / "theirs.idx"))
@@ -56,7 +57,7 @@ def test_documents_come_back_from_both_readers(
 ) -> None:
     prefix = tmp_path_factory.mktemp("indexed") / "name.with.dots"
     write(prefix, [document.tolist() for document in documents])
-    ours, theirs = IndexedDataset(prefix), megatron().IndexedDataset(str(prefix))
+    ours, theirs = IndexedDataset(prefix), MegatronDataset(str(prefix))
     assert len(ours) == len(theirs) == len(documents)
     assert ours.num_tokens == sum(map(len, documents))
     assert ours.sizes.tolist() == theirs.sequence_lengths.tolist() == [len(document) for document in documents]
@@ -77,7 +78,7 @@ def test_every_token_type_comes_back(tmp_path: Path, dtype: type[np.integer]) ->
 
 
 def test_megatron_s_documents_of_several_sequences_are_read_whole(tmp_path: Path) -> None:
-    builder = megatron().IndexedDatasetBuilder(str(tmp_path / "sentences.bin"), dtype=np.int32, multimodal=True)
+    builder = MegatronDatasetBuilder(str(tmp_path / "sentences.bin"), dtype=np.int32, multimodal=True)
     builder.add_document(np.array([1, 2, 3, 4, 5]), [2, 3], [0, 1])
     builder.add_document(np.array([6]), [1], [0])
     builder.finalize(str(tmp_path / "sentences.idx"))
@@ -192,7 +193,3 @@ def test_the_fingerprint_tells_datasets_apart(tmp_path: Path) -> None:
     assert fingerprint("a", DOCUMENTS) == fingerprint("b", DOCUMENTS)
     assert fingerprint("a2", DOCUMENTS) != fingerprint("other-token", [[1, 2, 3], [65_534], [4, 0]])
     assert fingerprint("a3", DOCUMENTS) != fingerprint("other-bounds", [[1, 2], [3, 65_535], [4, 0]])
-
-
-def megatron():
-    return pytest.importorskip("megatron.core.datasets.indexed_dataset", reason="megatron-core is not installed")

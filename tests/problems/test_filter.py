@@ -197,6 +197,17 @@ def test_samples_of_the_right_prompt_are_taken(tmp_path: Path, isolation: None) 
     assert not (tmp_path / "output" / "results.jsonl").exists()
 
 
+def test_mbpp_samples_may_number_their_tasks(tmp_path: Path, isolation: None) -> None:
+    config = FilterConfig(
+        problems=_write(tmp_path / "p.jsonl", [PROBLEMS[0] | {"task_id": "MBPP/7"}]),
+        samples=_write(tmp_path / "s.jsonl", [_sample("easy", RIGHT) | {"task_id": 7}]),
+        output=tmp_path / "output",
+        repeats=1,
+        workers=1,
+    )
+    assert filter_problems(config).counts["solved"] == 1
+
+
 def test_the_command(tmp_path: Path, isolation: None) -> None:
     tool = Path(__file__).parents[2] / "tools" / "filter_problems.py"
     _write(tmp_path / "p.jsonl", PROBLEMS[:2])
