@@ -2,7 +2,8 @@
 # Make .venv once: source it from the repository's root (`. tools/bootstrap.sh`). Seconds when .venv is already whole.
 #
 # The versions that CI tests are installed; setup.py itself asks for ranges. torch comes as your package index gives it
-# (a CUDA build on most). To choose another build, install it into .venv first or set MCX_TORCH, e.g. MCX_TORCH="torch==2.14.1".
+# (a CUDA build on most). MCX_TORCH names another one, as one argument of pip: MCX_TORCH=torch==2.14.1, the path or address
+# of a wheel, or, with PIP_EXTRA_INDEX_URL set to torch's index of CPU builds, MCX_TORCH=torch==2.13.0+cpu.
 set -euo pipefail
 MCX_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 MCX_TORCH="${MCX_TORCH:-torch==2.13.0}"
