@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -22,6 +22,14 @@ from megatron_codex.files import atomic_file, require_file
 C = TypeVar("C")
 Tree = dict[str, Any]
 
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    type(None): "null",
+}
 _RULES = {"missing": "is required", "unexpected_keyword_argument": "is not a known key"}
 
 
@@ -52,7 +60,7 @@ def build_config(cls: type[C], tree: Mapping[str, Any], *, source: str = "") -> 
             config = adapter.validate_python(remaining)
             break
         except ValidationError as error:
-            reported = list(_faults_of(error, cls))
+            reported = list(_faults_of(error, cls, remaining))
             fresh = [fault for fault in reported if fault.field not in found]
             readable = [fault for fault in fresh if not found.intersection(fault.others)]
             faults.extend(readable)
@@ -135,7 +143,24 @@ def parse_value(text: str) -> Any:
     return value
 
 
-def _faults_of(error: ValidationError, cls: type[Any]) -> Iterable[Fault]:
+def kind_in_words(kind: Any) -> str:
+    """What a field of this type takes: "a whole number", "a path or a list (each item a path)"."""
+    choices = get_args(kind)
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, choices))
+    if get_origin(kind) is tuple:
+        return f"a list (each item {kind_in_words(choices[0])})"
+    if choices:
+        return " or ".join(kind_in_words(choice) for choice in choices)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return "one of " + ", ".join(str(member.value) for member in kind)
+    if dataclasses.is_dataclass(kind):
+        return "a section (keys and values)"
+    return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _faults_of(error: ValidationError, cls: type[Any], tree: Tree) -> Iterable[Fault]:
+    mistyped: set[str] = set()
     for detail in error.errors():
         path = ".".join(str(part) for part in detail["loc"])
         cause = detail.get("ctx", {}).get("error")
@@ -146,9 +171,18 @@ def _faults_of(error: ValidationError, cls: type[Any]) -> Iterable[Fault]:
                 )
             continue
         kind = detail["type"]
-        rule = _RULES.get(kind) or str(cause or detail["msg"]).replace("Input should be", "must be")
-        value = MISSING if kind == "missing" else detail["input"]
-        yield Fault(field=_owner(cls, path), value=value, rule=rule, remedy=_remedy(cls, path, kind))
+        if kind in _RULES or cause is not None:
+            value = MISSING if kind == "missing" else detail["input"]
+            yield Fault(field=path, value=value, rule=_RULES.get(kind) or str(cause), remedy=_remedy(cls, path, kind))
+            continue
+        # Of a value that is none of the types its field takes, pydantic tells each type; here it is one fault.
+        field = _owner(cls, path)
+        if field not in mistyped:
+            mistyped.add(field)
+            owner, _, key = field.rpartition(".")
+            hint = get_type_hints(_section(cls, owner.split(".") if owner else ()))[key]
+            value = _at(tree, field)
+            yield Fault(field=field, value=value, rule=f"must be {kind_in_words(hint)}", remedy="change this value")
 
 
 def _remedy(cls: type[Any], path: str, kind: str) -> str:
@@ -161,6 +195,13 @@ def _remedy(cls: type[Any], path: str, kind: str) -> str:
         close = get_close_matches(key, names, n=1)
         return f"did you mean {_join('.'.join(sections), close[0])}?" if close else f"known keys: {', '.join(names)}"
     return "change this value"
+
+
+def _at(tree: Tree, path: str) -> Any:
+    node: Any = tree
+    for key in path.split("."):
+        node = node[key]
+    return node
 
 
 def _owner(cls: type[Any], path: str) -> str:

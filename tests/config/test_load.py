@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -96,6 +97,32 @@ def test_faults_of_every_kind_and_level_come_at_once() -> None:
     assert fields == ["engine.colour", "engine.cylinders", "gears", "weels", "wheels"]
     assert all(line.startswith("car.yaml: ") for line in lines(caught.value))
     assert any("did you mean wheels?" in line for line in lines(caught.value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trailer:
+    loads: float | tuple[float, ...] = ()
+    """Loads in kg."""
+    colour: Literal["red", "blue"] | None = None
+    """Colour."""
+
+
+@pytest.mark.parametrize(
+    ("tree", "line"),
+    [
+        ({"loads": "x"}, "loads: got 'x'; must be a number or a list (each item a number); change this value"),
+        (
+            {"loads": [1, "x"]},
+            "loads: got [1, 'x']; must be a number or a list (each item a number); change this value",
+        ),
+        ({"colour": "green"}, "colour: got 'green'; must be one of red, blue or null; change this value"),
+    ],
+    ids=["no type fits", "an item", "choices"],
+)
+def test_a_value_of_the_wrong_type_is_one_fault_in_words(tree: dict[str, object], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config(Trailer, tree)
+    assert lines(caught.value) == [line]
 
 
 def test_a_rule_that_reads_a_faulty_field_is_not_reported() -> None:
