@@ -122,7 +122,7 @@ class Trailer:
 def test_a_value_of_the_wrong_type_is_one_fault_in_words(tree: dict[str, object], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build_config(Trailer, tree)
-    assert lines(caught.value) == [line]
+    assert lines(caught.value) == [f"{line}; change this value"]
 
 
 def test_a_rule_that_reads_a_faulty_field_is_not_reported() -> None:
