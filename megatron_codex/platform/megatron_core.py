@@ -47,6 +47,15 @@ with warnings.catch_warnings(), plain_fusions():
     from megatron.core.transformer.transformer_config import TransformerConfig
     from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
 
+# What the pinned versions say, on every rank, of calls that are megatron-core's to change and no user's.
+for _message in (
+    r"`torch\.distributed\.\w+` is deprecated",
+    r"The \.grad attribute of a Tensor that is not a leaf",
+):
+    warnings.filterwarnings("ignore", message=_message)
+if not torch.cuda.is_available():
+    warnings.filterwarnings("ignore", message=r"When using .* CUDA_DEVICE_MAX_CONNECTIONS")
+
 sharded_tensors_by_key = _replace_state_dict_keys_with_sharded_keys
 
 if not torch.cuda.is_available():

@@ -85,6 +85,13 @@ def test_four_ranks_train_as_one(four_ranks: Path, name: str) -> None:
     _compare(four_ranks / FOUR_RANKS[name][0], four_ranks / name)
 
 
+def test_no_library_warns_of_what_a_user_cannot_change(two_ranks: Path, four_ranks: Path) -> None:
+    logs = [*two_ranks.glob("2_ranks/rank*.log"), *four_ranks.glob("4_ranks/rank*.log")]
+    assert len(logs) == 6
+    for log in logs:
+        assert "Warning:" not in log.read_text(), log
+
+
 def test_bf16_stays_near_fp32(two_ranks: Path) -> None:
     expected, got = metrics(two_ranks / "s"), metrics(two_ranks / "tp2_bf16")
     assert [line["loss"] for line in got] == pytest.approx([line["loss"] for line in expected], rel=BF16_TOLERANCE)
