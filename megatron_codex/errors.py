@@ -134,12 +134,14 @@ def run_command(main: Callable[[], object]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        # A full disk and a path that may not be used are the machine's or the user's, wherever they are met.
-        rule = _FULL.get(error.errno or 0) or _UNUSABLE.get(error.errno or 0)
-        if rule is None:
-            raise
-        _say(rule if error.filename is None else f"{error.filename}: {rule}")
-        sys.exit(EXIT_WORK_FAILED if error.errno in _FULL else EXIT_BAD_INPUT)
+        # A full disk is the machine's and a path that may not be used the user's, wherever they are met.
+        if error.errno in _FULL:
+            _say(_FULL[error.errno] if error.filename is None else f"{error.filename}: {_FULL[error.errno]}")
+            sys.exit(EXIT_WORK_FAILED)
+        if error.errno in _UNUSABLE and error.filename is not None:
+            _say(f"{error.filename}: {_UNUSABLE[error.errno]}")
+            sys.exit(EXIT_BAD_INPUT)
+        raise
 
 
 def _say(message: str) -> None:
