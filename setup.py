@@ -1,10 +1,11 @@
-"""Packaging of megatron-codex. `pip install -e .` gives the library; `tools/` holds the commands."""
+"""Packaging of megatron-codex: `pip install -e .` gives the library and builds csrc/cpu. `tools/` has the commands."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
@@ -52,6 +53,18 @@ EXTRAS = {
     ],
 }
 
+# The data path's inner loops. Optional: without a compiler the same is done in Python, and says so
+# (megatron_codex/native/library.py). Instruction sets are chosen at run time, file by file: no -march here.
+CPU_LIBRARY = Pybind11Extension(
+    "megatron_codex.native._cpu",
+    sources=sorted(str(path.relative_to(HERE)) for path in (HERE / "csrc/cpu").rglob("*.cc")),
+    depends=[str(path) for pattern in ("*.h", "*.inc") for path in (HERE / "csrc/cpu").rglob(pattern)],
+    cxx_std=17,
+    extra_compile_args=["-O3", "-Wall", "-Wextra"],
+    optional=True,
+)
+ParallelCompile(default=0).install()  # a file a core
+
 setup(
     name="megatron-codex",
     version=VERSION,
@@ -62,6 +75,7 @@ setup(
     license_files=["LICENSE", "megatron_codex/tokenizer/LICENSE*"],
     python_requires=">=3.11",
     packages=find_packages(include=["megatron_codex", "megatron_codex.*"]),
+    ext_modules=[CPU_LIBRARY],
     package_data={"megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"], "megatron_codex": ["py.typed"]},
     install_requires=CORE,
     extras_require=EXTRAS,

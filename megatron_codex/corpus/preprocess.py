@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from megatron_codex.config.corpus import PreprocessConfig
 from megatron_codex.corpus.discover import kind_of
@@ -26,7 +25,7 @@ from megatron_codex.files import require_absent, require_file
 from megatron_codex.jsonl import read_numbered_jsonl
 from megatron_codex.log import progress
 from megatron_codex.manifest import write_manifest
-from megatron_codex.tokenizer.codex import CodexTokenizer
+from megatron_codex.tokenizer.codex import CodexTokenizer, EncodedDocuments
 
 _BATCH_CHARS = 1_000_000
 _SHARD_TEXT = "content"
@@ -44,15 +43,6 @@ class PreprocessSummary:
     text_bytes: int
     dtype: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """A batch's tokens: all ids in one array, and each document's share of it (0: an empty document)."""
-
-    ids: NDArray[np.unsignedinteger]
-    sizes: list[int]
-    text_bytes: int
 
 
 def preprocess_data(config: PreprocessConfig) -> PreprocessSummary:
@@ -74,10 +64,10 @@ def preprocess_data(config: PreprocessConfig) -> PreprocessSummary:
     run = map_in_order(encode, _batches(bar), num_workers=config.num_workers)
     with closing(run) as batches, IndexedDatasetWriter(prefix, tokenizer.dtype) as writer:
         for batch in batches:
-            text_bytes += batch.text_bytes
-            num_empty += batch.sizes.count(0)
-            ends = np.cumsum(batch.sizes)
-            for size, end in zip(batch.sizes, ends, strict=True):
+            text_bytes += batch.num_bytes
+            num_empty += int((batch.counts == 0).sum())  # an empty document would be an end of nothing
+            ends = np.cumsum(batch.counts)
+            for size, end in zip(batch.counts.tolist(), ends.tolist(), strict=True):
                 if size:
                     writer.add_document(batch.ids[end - size : end])
         writer.finalize()
@@ -97,7 +87,12 @@ def preprocess_data(config: PreprocessConfig) -> PreprocessSummary:
         inputs=files,
         counts={"documents": summary.num_documents, "empty": num_empty, "tokens": summary.num_tokens},
         started_at=started_at,
-        extra={"dtype": summary.dtype, "eod": tokenizer.eod, "vocab_size": tokenizer.vocab_size},
+        extra={
+            "dtype": summary.dtype,
+            "eod": tokenizer.eod,
+            "vocab_size": tokenizer.vocab_size,
+            "encoder": tokenizer.encoder_name,
+        },
     )
     return summary
 
@@ -160,15 +155,5 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _encode_batch(texts: list[str], *, tokenizer: CodexTokenizer, append_eod: bool) -> _Encoded:
-    end = np.array([tokenizer.eod] if append_eod else [], tokenizer.dtype)
-    arrays: list[NDArray[np.unsignedinteger]] = []
-    sizes = []
-    for text in texts:
-        ids = tokenizer.encode(text)
-        # An empty document would be an end of nothing.
-        pieces = [ids, end] if len(ids) else []
-        arrays += pieces
-        sizes.append(sum(map(len, pieces)))
-    ids = np.concatenate(arrays) if arrays else end[:0]
-    return _Encoded(ids, sizes, sum(len(text.encode("utf-8", "surrogatepass")) for text in texts))
+def _encode_batch(texts: list[str], *, tokenizer: CodexTokenizer, append_eod: bool) -> EncodedDocuments:
+    return tokenizer.encode_documents(texts, append_eod=append_eod)

@@ -1,0 +1,99 @@
+// The Python module megatron_codex.native._cpu. Callers hold the rules; here arguments are checked for shape and bounds.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+
+#include "../tokenizer/documents.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using codex::DocumentEncoder;
+using codex::Instructions;
+using codex::Token;
+using Offsets = py::array_t<int64_t, py::array::c_style>;
+using Tokens = py::array_t<Token>;
+
+constexpr std::pair<Instructions, const char*> kInstructions[] = {
+    {Instructions::kAvx512, "avx512"}, {Instructions::kAvx2, "avx2"}, {Instructions::kScalar, "scalar"}};
+
+Instructions instructions_of(const std::string& name) {
+  for (const auto& [instructions, known] : kInstructions) {
+    if (name == known) return instructions;
+  }
+  throw std::invalid_argument("instructions: got " + name + "; must be avx512, avx2 or scalar");
+}
+
+std::vector<std::string> available_instructions() {
+  std::vector<std::string> found;
+  for (const auto& [instructions, name] : kInstructions) {
+    if (codex::has_instructions(instructions)) found.emplace_back(name);
+  }
+  return found;
+}
+
+// `tokens[:size]` as an array that owns the memory.
+Tokens owned(std::unique_ptr<Token[]> tokens, int64_t size) {
+  Token* const kept = tokens.get();
+  py::capsule owner(tokens.release(), [](void* pointer) { delete[] static_cast<Token*>(pointer); });
+  return Tokens(size, kept, owner);
+}
+
+class Tokenizer {
+ public:
+  Tokenizer(std::vector<py::bytes> tokens, const std::string& instructions)
+      : encoder_(std::make_shared<codex::Vocabulary>(std::vector<std::string>(tokens.begin(), tokens.end())),
+                 instructions_of(instructions)) {}
+
+  py::tuple encode_documents(const py::buffer& data, const Offsets& offsets, bool is_utf8, int end, int num_threads) {
+    const py::buffer_info bytes = data.request();
+    if (bytes.ndim != 1 || bytes.itemsize != 1 || (bytes.size > 1 && bytes.strides[0] != 1)) {
+      throw std::invalid_argument("data: must be contiguous bytes");
+    }
+    if (offsets.ndim() != 1 || offsets.size() < 1) throw std::invalid_argument("offsets: must be a list of positions");
+    if (num_threads < 1) throw std::invalid_argument("num_threads: must be at least 1");
+    const int64_t* const positions = offsets.data();
+    const int64_t num_documents = offsets.size() - 1;
+    int64_t before = 0;
+    for (int64_t i = 0; i <= num_documents; ++i) {
+      if (positions[i] < before || positions[i] > bytes.size) {
+        throw std::invalid_argument("offsets: must rise from 0 to the number of bytes at most");
+      }
+      before = positions[i];
+    }
+    const int64_t num_bytes = positions[num_documents] - positions[0];
+    // Not filled with zeros: what is never written costs no memory.
+    std::unique_ptr<Token[]> tokens(new Token[DocumentEncoder::room_for(num_bytes, num_documents)]);
+    py::array_t<int64_t> counts(num_documents);
+    int64_t* const count = counts.mutable_data();
+    int64_t total = 0;
+    {
+      py::gil_scoped_release release;
+      const std::lock_guard<std::mutex> alone(busy_);  // its caches are for one call at a time
+      const Token end_token = end < 0 ? codex::kNoToken : static_cast<Token>(end);
+      total = encoder_.encode(static_cast<const uint8_t*>(bytes.ptr), positions, num_documents, is_utf8, end_token,
+                              num_threads, tokens.get(), count);
+    }
+    return py::make_tuple(owned(std::move(tokens), total), counts);
+  }
+
+ private:
+  std::mutex busy_;
+  DocumentEncoder encoder_;
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_cpu, module) {
+  module.doc() = "The C++ library of the data path (csrc/cpu).";
+  module.def("available_instructions", &available_instructions, "What this processor has, the best first.");
+  py::class_<Tokenizer>(module, "Tokenizer")
+      .def(py::init<std::vector<py::bytes>, const std::string&>(), py::arg("tokens"), py::arg("instructions"))
+      .def("encode_documents", &Tokenizer::encode_documents, py::arg("data"), py::arg("offsets"), py::kw_only(),
+           py::arg("is_utf8"), py::arg("end"), py::arg("num_threads"));
+}

@@ -1,0 +1,111 @@
+// Text to tokens, a document at a time, with a cache of pieces that were met before. One encoder a thread.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "scanner.h"
+#include "table.h"
+#include "vocabulary.h"
+
+namespace codex {
+
+enum class Instructions { kScalar, kAvx2, kAvx512 };
+
+// Whether this processor has them.
+bool has_instructions(Instructions instructions);
+
+// Tokens of the pieces met lately, of up to 16 bytes. Of fixed size: what is met seldom makes room for what comes next.
+class PieceCache {
+ public:
+  static constexpr int kMaxTokens = 6;
+
+  struct alignas(32) Entry {
+    uint64_t low, high;
+    Token tokens[kMaxTokens];
+    uint8_t num_tokens;
+    uint8_t size;  // 0: empty
+
+    bool holds(const ShortPiece& piece) const {
+      return ((low ^ piece.low) | (high ^ piece.high) | (size ^ piece.size)) == 0;  // one branch, not three
+    }
+  };
+
+  PieceCache() : entries_(1ull << kBits) {}
+
+  static uint32_t slot_of(const ShortPiece& piece) { return piece.hash() >> (32 - kBits); }
+  Entry& at(uint32_t slot) { return entries_[slot]; }
+  Entry& neighbour(uint32_t slot) { return entries_[slot ^ 1]; }
+
+ private:
+  static constexpr int kBits = 18;  // 8 MB
+  Table<Entry> entries_;
+};
+
+// The same for pieces of 17 to 64 bytes: a line feed and deep indentation, rulers of dashes, long names.
+class LongPieceCache {
+ public:
+  static constexpr int kMaxSize = 64, kMaxTokens = 28;
+
+  struct Entry {
+    uint8_t bytes[kMaxSize];
+    Token tokens[kMaxTokens];
+    uint8_t num_tokens;
+    uint8_t size;  // 0: empty
+
+    bool holds(const uint8_t* piece, int64_t num_bytes) const {
+      return size == num_bytes && std::memcmp(bytes, piece, num_bytes) == 0;
+    }
+  };
+
+  LongPieceCache() : entries_(1ull << kBits) {}
+
+  Entry& at(const uint8_t* piece, int64_t num_bytes) {
+    uint64_t hash = num_bytes;
+    for (int64_t from = 0; from + 8 <= num_bytes; from += 8) hash = mix(hash, piece + from);
+    return entries_[mix(hash, piece + num_bytes - 8) >> (64 - kBits)];
+  }
+
+ private:
+  static uint64_t mix(uint64_t hash, const uint8_t* bytes) {
+    uint64_t word;
+    std::memcpy(&word, bytes, 8);
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15ull;
+    return hash ^ hash >> 32;
+  }
+
+  static constexpr int kBits = 12;  // 0.5 MB
+  Table<Entry> entries_;
+};
+
+class Encoder {
+ public:
+  Encoder(std::shared_ptr<const Vocabulary> vocabulary, Instructions instructions);
+
+  // Tokens of text[0, size) into `out` (room for size + kOutSlack tokens); how many. Bytes in [text, readable_end) may be
+  // read. is_utf8: known to be valid. What is not UTF-8 is encoded as tiktoken does: all pieces but the last one before
+  // the first faulty byte as in text, then the whole rest as one piece.
+  int64_t encode(const uint8_t* text, int64_t size, const uint8_t* readable_end, bool is_utf8, Token* out);
+
+  static constexpr int kOutSlack = 64;
+
+ private:
+  static constexpr int kMaxStarts = 4096;
+
+  Token* encode_pieces(const uint8_t* text, const uint32_t* starts, int count, const uint8_t* readable_end, Token* out);
+  Token* encode_missed(const ShortPiece& piece, uint32_t slot, const uint8_t* bytes, Token* out);
+  Token* encode_long(const uint8_t* bytes, int64_t size, Token* out);
+  Token* encode_whole(const uint8_t* bytes, int64_t size, Token* out);
+  int64_t encode_faulty_rest(const uint8_t* text, int64_t valid, int64_t size, int64_t num_tokens, int64_t last_start,
+                             Token* out);
+
+  std::shared_ptr<const Vocabulary> vocabulary_;
+  ScanPieces scan_;
+  PieceCache cache_;
+  LongPieceCache long_cache_;
+  std::vector<uint32_t> starts_;
+};
+
+}  // namespace codex
