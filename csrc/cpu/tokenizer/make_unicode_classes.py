@@ -1,7 +1,7 @@
 """Write unicode_classes.inc: which code points are letters, numbers and white space, as runs.
 
 The classes are asked of tiktoken's own pattern engine, for ids must equal tiktoken's: its Unicode version decides.
-Run again when tests/native says that the installed tiktoken disagrees.
+Run again when tests/tokenizer says that the installed tiktoken disagrees.
 """
 
 from __future__ import annotations
