@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pyarrow
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import find_packages, setup
 
@@ -59,6 +60,8 @@ CPU_LIBRARY = Pybind11Extension(
     "megatron_codex.native._cpu",
     sources=sorted(str(path.relative_to(HERE)) for path in (HERE / "csrc/cpu").rglob("*.cc")),
     depends=[str(path) for pattern in ("*.h", "*.inc") for path in (HERE / "csrc/cpu").rglob(pattern)],
+    # xxhash.h, one header of inline functions, comes with Arrow's.
+    include_dirs=[str(Path(pyarrow.get_include()) / "arrow/vendored/xxhash")],
     cxx_std=17,
     extra_compile_args=["-O3", "-Wall", "-Wextra"],
     optional=True,

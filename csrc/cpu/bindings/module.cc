@@ -7,6 +7,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "../filter/documents.h"
 #include "../tokenizer/documents.h"
 
 namespace py = pybind11;
@@ -15,6 +16,7 @@ namespace {
 
 using codex::DocumentEncoder;
 using codex::Instructions;
+using codex::Statistics;
 using codex::Token;
 using Offsets = py::array_t<int64_t, py::array::c_style>;
 using Tokens = py::array_t<Token>;
@@ -44,6 +46,47 @@ Tokens owned(std::unique_ptr<Token[]> tokens, int64_t size) {
   return Tokens(size, kept, owner);
 }
 
+// Documents end to end, and where each begins: checked before anything is read.
+struct Documents {
+  Documents(const py::buffer& data, const Offsets& offsets) : bytes(data.request()), offsets(offsets.data()) {
+    if (bytes.ndim != 1 || bytes.itemsize != 1 || (bytes.size > 1 && bytes.strides[0] != 1)) {
+      throw std::invalid_argument("data: must be contiguous bytes");
+    }
+    if (offsets.ndim() != 1 || offsets.size() < 1) throw std::invalid_argument("offsets: must be a list of positions");
+    count = offsets.size() - 1;
+    int64_t before = 0;
+    for (int64_t i = 0; i <= count; ++i) {
+      if (this->offsets[i] < before || this->offsets[i] > bytes.size) {
+        throw std::invalid_argument("offsets: must rise from 0 to the number of bytes at most");
+      }
+      before = this->offsets[i];
+    }
+  }
+
+  const uint8_t* data() const { return static_cast<const uint8_t*>(bytes.ptr); }
+  int64_t num_bytes() const { return offsets[count] - offsets[0]; }
+
+  py::buffer_info bytes;
+  const int64_t* offsets;
+  int64_t count;
+};
+
+void require_threads(int num_threads) {
+  if (num_threads < 1) throw std::invalid_argument("num_threads: must be at least 1");
+}
+
+py::array_t<Statistics> measure(const py::buffer& data, const Offsets& offsets, const std::string& instructions,
+                                int num_threads) {
+  const Documents documents(data, offsets);
+  require_threads(num_threads);
+  const Instructions chosen = instructions_of(instructions);
+  py::array_t<Statistics> found(documents.count);
+  Statistics* const to = found.mutable_data();
+  py::gil_scoped_release release;
+  codex::measure_documents(documents.data(), documents.offsets, documents.count, chosen, num_threads, to);
+  return found;
+}
+
 class Tokenizer {
  public:
   Tokenizer(std::vector<py::bytes> tokens, const std::string& instructions)
@@ -51,33 +94,19 @@ class Tokenizer {
                  instructions_of(instructions)) {}
 
   py::tuple encode_documents(const py::buffer& data, const Offsets& offsets, bool is_utf8, int end, int num_threads) {
-    const py::buffer_info bytes = data.request();
-    if (bytes.ndim != 1 || bytes.itemsize != 1 || (bytes.size > 1 && bytes.strides[0] != 1)) {
-      throw std::invalid_argument("data: must be contiguous bytes");
-    }
-    if (offsets.ndim() != 1 || offsets.size() < 1) throw std::invalid_argument("offsets: must be a list of positions");
-    if (num_threads < 1) throw std::invalid_argument("num_threads: must be at least 1");
-    const int64_t* const positions = offsets.data();
-    const int64_t num_documents = offsets.size() - 1;
-    int64_t before = 0;
-    for (int64_t i = 0; i <= num_documents; ++i) {
-      if (positions[i] < before || positions[i] > bytes.size) {
-        throw std::invalid_argument("offsets: must rise from 0 to the number of bytes at most");
-      }
-      before = positions[i];
-    }
-    const int64_t num_bytes = positions[num_documents] - positions[0];
+    const Documents documents(data, offsets);
+    require_threads(num_threads);
     // Not filled with zeros: what is never written costs no memory.
-    std::unique_ptr<Token[]> tokens(new Token[DocumentEncoder::room_for(num_bytes, num_documents)]);
-    py::array_t<int64_t> counts(num_documents);
+    std::unique_ptr<Token[]> tokens(new Token[DocumentEncoder::room_for(documents.num_bytes(), documents.count)]);
+    py::array_t<int64_t> counts(documents.count);
     int64_t* const count = counts.mutable_data();
     int64_t total = 0;
     {
       py::gil_scoped_release release;
       const std::lock_guard<std::mutex> alone(busy_);  // its caches are for one call at a time
       const Token end_token = end < 0 ? codex::kNoToken : static_cast<Token>(end);
-      total = encoder_.encode(static_cast<const uint8_t*>(bytes.ptr), positions, num_documents, is_utf8, end_token,
-                              num_threads, tokens.get(), count);
+      total = encoder_.encode(documents.data(), documents.offsets, documents.count, is_utf8, end_token, num_threads,
+                              tokens.get(), count);
     }
     return py::make_tuple(owned(std::move(tokens), total), counts);
   }
@@ -92,6 +121,10 @@ class Tokenizer {
 PYBIND11_MODULE(_cpu, module) {
   module.doc() = "The C++ library of the data path (csrc/cpu).";
   module.def("available_instructions", &available_instructions, "What this processor has, the best first.");
+  PYBIND11_NUMPY_DTYPE(Statistics, hash_low, hash_high, num_chars, num_lines, num_line_chars, max_line_chars, num_ascii,
+                       num_ascii_alphanumeric, num_ascii_white, num_nul, is_utf8, may_declare_encoding, may_be_generated);
+  module.def("measure", &measure, "Statistics (csrc/cpu/filter/statistics.h) of each document.", py::arg("data"),
+             py::arg("offsets"), py::kw_only(), py::arg("instructions"), py::arg("num_threads"));
   py::class_<Tokenizer>(module, "Tokenizer")
       .def(py::init<std::vector<py::bytes>, const std::string&>(), py::arg("tokens"), py::arg("instructions"))
       .def("encode_documents", &Tokenizer::encode_documents, py::arg("data"), py::arg("offsets"), py::kw_only(),

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "unicode.h"
+#include "../common/utf8.h"
 
 namespace codex {
 namespace {
@@ -54,24 +54,6 @@ ScanPieces scan_for(Instructions instructions) {
 }
 
 }  // namespace
-
-bool has_instructions(Instructions instructions) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (instructions == Instructions::kAvx512) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
-           __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("bmi2");
-  }
-  if (instructions == Instructions::kAvx2) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("popcnt");
-  }
-  return true;
-#else
-  return instructions == Instructions::kScalar;
-#endif
-}
 
 Encoder::Encoder(std::shared_ptr<const Vocabulary> vocabulary, Instructions instructions)
     : vocabulary_(std::move(vocabulary)), scan_(scan_for(instructions)), starts_(kMaxStarts + kStartsSlack) {

@@ -6,16 +6,12 @@
 #include <memory>
 #include <vector>
 
+#include "../common/processor.h"
 #include "scanner.h"
 #include "table.h"
 #include "vocabulary.h"
 
 namespace codex {
-
-enum class Instructions { kScalar, kAvx2, kAvx512 };
-
-// Whether this processor has them.
-bool has_instructions(Instructions instructions);
 
 // Tokens of the pieces met lately, of up to 16 bytes. Of fixed size: what is met seldom makes room for what comes next.
 class PieceCache {

@@ -22,7 +22,7 @@ class UnicodeClasses {
     return static_cast<CharacterClass>(pages_[page_of_[code_point >> 8]][code_point & 255]);
   }
 
-  // The character at `text`. The text must be valid UTF-8 (see valid_utf8_prefix).
+  // The character at `text`. The text must be valid UTF-8 (common/utf8.h).
   Character at(const uint8_t* text) const {
     const uint8_t lead = *text;
     if (lead < 0x80) return {ascii_[lead], 1};
@@ -40,8 +40,5 @@ class UnicodeClasses {
   uint8_t page_of_[kNumPages];
   uint8_t pages_[kMaxDistinctPages][256];
 };
-
-// Length of the longest prefix that is valid UTF-8 (Unicode 15, table 3-7): no overlong forms, no surrogates.
-int64_t valid_utf8_prefix(const uint8_t* text, int64_t size);
 
 }  // namespace codex
