@@ -16,6 +16,8 @@ def main() -> None:
     configure_logging()
     config = parse_command(CorpusConfig, description=__doc__)
     summary = build_corpus(config)
+    if summary is None:
+        return  # an MPI rank that worked for the first one
     print_table(summary)
     kept = summary.tally.size_bytes[KEPT]
     megabytes_per_s = summary.tally.size_bytes.total() / summary.seconds / 1e6

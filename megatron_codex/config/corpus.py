@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from megatron_codex.config.execution import ExecutionConfig
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.errors import Fault, raise_faults
 
@@ -41,7 +41,7 @@ class FilterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
+class CorpusConfig(ExecutionConfig):
     """Directories, archives and tables of Python files -> unique, filtered shards and a manifest."""
 
     input: tuple[Path, ...]
@@ -52,28 +52,23 @@ class CorpusConfig:
     """Whether archives and tables inside an input directory are opened; auto: when it holds no .py file itself."""
     exclude: tuple[str, ...] = ()
     """Names (or patterns, as test_*) of files and folders inside input directories that are passed over."""
-    workers: int | None = None
-    """Processes; none: one for each core that this process may use. The shards are the same for any number."""
     shard_bytes: int = 256_000_000
     """Text in a shard, in bytes before compression."""
+    keep_rejects: bool = False
+    """Write what is dropped, with its reason, to OUTPUT/rejects."""
     filters: FilterConfig = field(default_factory=FilterConfig)
     """Bounds of the filters."""
 
-    def __post_init__(self) -> None:
-        faults = _common_faults(self.input, self.workers)
+    def _faults(self) -> list[Fault]:
+        faults = [*super()._faults(), *_input_faults(self.input)]
         if self.shard_bytes < 1:
             remedy = "give bytes, 256000000 for 256 MB"
             faults.append(Fault(field="shard_bytes", value=self.shard_bytes, rule="must be at least 1", remedy=remedy))
-        raise_faults(faults)
-
-    @property
-    def num_workers(self) -> int:
-        """Processes to use."""
-        return self.workers or available_cores()
+        return faults
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessConfig:
+class PreprocessConfig(ExecutionConfig):
     """Shards or JSON Lines -> PREFIX.bin and PREFIX.idx, the token files that training reads."""
 
     input: tuple[Path, ...]
@@ -84,29 +79,14 @@ class PreprocessConfig:
     """Field of a JSON line that holds the text; Parquet files without such a column are read from `content`."""
     append_eod: bool = True
     """End every document with the end-of-document token."""
-    workers: int | None = None
-    """Processes; none: one for each core that this process may use. The files are the same for any number."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     """The vocabulary."""
 
-    def __post_init__(self) -> None:
-        raise_faults(_common_faults(self.input, self.workers))
-
-    @property
-    def num_workers(self) -> int:
-        """Processes to use."""
-        return self.workers or available_cores()
+    def _faults(self) -> list[Fault]:
+        return [*super()._faults(), *_input_faults(self.input)]
 
 
-def available_cores() -> int:
-    """Cores that this process may run on (its affinity mask, which SLURM and taskset narrow)."""
-    return len(os.sched_getaffinity(0))
-
-
-def _common_faults(inputs: tuple[Path, ...], workers: int | None) -> list[Fault]:
-    faults = []
-    if not inputs:
-        faults.append(Fault(field="input", value=(), rule="must name at least one", remedy="give --input PATH"))
-    if workers is not None and workers < 1:
-        faults.append(Fault(field="workers", value=workers, rule="must be at least 1", remedy="give 1 or more"))
-    return faults
+def _input_faults(inputs: tuple[Path, ...]) -> list[Fault]:
+    if inputs:
+        return []
+    return [Fault(field="input", value=(), rule="must name at least one", remedy="give --input PATH")]

@@ -1,49 +1,36 @@
 """Files to a corpus: unique, filtered documents in shards, and a manifest of what was dropped why (section 3.1).
 
-Workers read and filter units of the input, each into a part file; the parent goes through the parts in the input's
-order, drops texts seen before, and writes the shards. So the first of equal files is kept, and the shards' bytes
-depend on the input and the configuration only.
-
-Memory: a worker holds one file and a row group of text (16 MB); the parent as much, and about 100 bytes a unique
-document. Disk: the parts are removed as they are merged.
+Stages, each of many tasks (execution.py): units of the input to parts of filtered documents; equal documents found
+among all parts; shards of those that are kept. OUTPUT.partial holds the parts and all between: a run that was killed
+or stopped goes on from there. The shards' bytes depend on the input and the configuration only; of equal files the
+first is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xxhash
 
-from megatron_codex.config.corpus import CorpusConfig, FilterConfig
-from megatron_codex.corpus.candidates import DUPLICATE, KEPT, REASONS, Candidate, Tally
+from megatron_codex.config.corpus import CorpusConfig
+from megatron_codex.corpus.candidates import DUPLICATE, KEPT, REASONS, Tally
 from megatron_codex.corpus.discover import Unit, find_units
-from megatron_codex.corpus.filters import examine
-from megatron_codex.corpus.readers import read_unit
-from megatron_codex.corpus.shards import DocumentWriter, Row, ShardWriter, read_documents
-from megatron_codex.corpus.workers import map_in_order
+from megatron_codex.corpus.duplicates import find_duplicates
+from megatron_codex.corpus.execution import RunTasks, executor
+from megatron_codex.corpus.pack import CODES, OUTCOMES, Shard, plan_shards, write_shard
+from megatron_codex.corpus.parts import Extraction, PartList, extract, extraction_of, read_counts, read_facts
 from megatron_codex.errors import InputError
-from megatron_codex.files import atomic_directory, sha256_file
-from megatron_codex.log import progress
+from megatron_codex.files import atomic_file, require_absent, resumable_directory, sha256_file, sync_directory
 from megatron_codex.manifest import write_manifest
-
-
-@dataclass(frozen=True)
-class Extract:
-    """A worker's answer for one unit."""
-
-    part: Path
-    """Parquet file of the documents that passed the filters."""
-    tally: Tally
-    digest: str
-    """Hash of every candidate's name and content: what the unit held, dropped files included."""
 
 
 @dataclass
@@ -66,97 +53,87 @@ class CorpusSummary:
                 yield reason, self.tally.files[reason], self.tally.size_bytes[reason]
 
 
-def build_corpus(config: CorpusConfig) -> CorpusSummary:
+def build_corpus(config: CorpusConfig) -> CorpusSummary | None:
     """Read the inputs and make config.output: shards and manifest.json, whole or not at all.
 
-    Raises: InputError when an input is missing or of no known kind, when the output exists, or when nothing is kept;
-    WorkError when a worker dies.
+    None: on MPI ranks but the first, which work for it. Raises: InputError when an input is missing, damaged as a whole
+    or of no known kind, when the output exists, or when nothing is kept; WorkError when workers die again and again.
     """
+    with executor(config, folder=Path(f"{config.output}.slurm")) as run:
+        if run is None:
+            return None
+        require_absent(config.output)
+        units = find_units(config)
+        with resumable_directory(config.output) as work:
+            return _build(config, units, run, work)
+
+
+def _build(config: CorpusConfig, units: Sequence[Unit], run: RunTasks, work: Path) -> CorpusSummary:
     started_at = time.time()
-    units = find_units(config)
     summary = CorpusSummary()
+    (work / "parts").mkdir(exist_ok=True)
+    extractions = [extraction_of(unit, work / "parts", config) for unit in units]
+    run(partial(extract, config=config), extractions, done=Extraction.is_done, description="read and filter")
     digests: dict[Path, list[str]] = defaultdict(list)
-    with atomic_directory(config.output) as directory:
-        parts = directory / "parts"
-        parts.mkdir()
-        tasks = [(unit, parts / f"{number:07}.parquet") for number, unit in enumerate(units)]
-        run = map_in_order(partial(extract, config=config.filters), tasks, num_workers=config.num_workers)
-        seen: set[bytes] = set()
-        with closing(run) as extracts, ShardWriter(directory, shard_bytes=config.shard_bytes) as shards:
-            bar = progress(extracts, total=len(units), description="corpus", unit="units")
-            for unit, done in zip(units, bar, strict=True):
-                summary.tally.add(done.tally)
-                digests[unit.path].append(done.digest)
-                _merge(done.part, shards, seen, summary.tally)
-                done.part.unlink()
-        parts.rmdir()
-        _require_documents(config, summary.tally)
-        summary.shards = [config.output / path.name for path in shards.paths]
-        write_manifest(
-            directory,
-            command="build_corpus",
-            config=config,
-            inputs=[unit.path for unit in units if unit.kind != "files"],
-            counts=_counts(summary.tally),
-            started_at=started_at,
-            extra={
-                "directories": {str(unit.path): _joined(digests[unit.path]) for unit in units if unit.kind == "files"},
-                "outputs": {path.name: {"sha256": sha256_file(path)} for path in shards.paths},
-            },
-        )
+    for task in extractions:
+        counts = read_counts(task.part)
+        summary.tally.add(counts.tally)
+        digests[task.unit.path].append(counts.digest)
+    if not summary.tally.files[KEPT]:
+        shutil.rmtree(work / "parts")
+        raise _nothing_kept(config, summary.tally)
+
+    stage = work / _stage_name(extractions, config)
+    out = stage / "out"
+    (out / "rejects" if config.keep_rejects else out).mkdir(parents=True, exist_ok=True)
+    parts = PartList.make([task.part for task in extractions], stage)
+    codes = np.zeros(parts.num_documents, np.uint8)
+    codes[find_duplicates(parts, run=run, folder=stage)] = OUTCOMES.index(DUPLICATE)
+    with atomic_file(stage / CODES) as handle:
+        np.save(handle, codes)
+    _count_outcomes(parts, codes, summary.tally)
+    if not summary.tally.files[KEPT]:
+        raise _nothing_kept(config, summary.tally)
+
+    shards = plan_shards(parts, codes, out, shard_bytes=config.shard_bytes, keep_rejects=config.keep_rejects)
+    run(partial(write_shard, folder=stage), shards, done=Shard.is_done, description="shards")
+    if config.keep_rejects:
+        for number, task in enumerate(extractions):
+            if task.part.rejects.exists():
+                shutil.copyfile(task.part.rejects, out / "rejects" / f"unit-{number:07}.parquet")
+    write_manifest(
+        out,
+        command="build_corpus",
+        config=config,
+        inputs=[unit.path for unit in units if unit.kind != "files"],
+        counts=_counts(summary.tally),
+        started_at=started_at,
+        extra={
+            "directories": {str(unit.path): _joined(digests[unit.path]) for unit in units if unit.kind == "files"},
+            "outputs": {shard.path.name: {"sha256": sha256_file(shard.path)} for shard in shards},
+        },
+    )
+    if config.output.exists():
+        config.output.rmdir()  # an empty directory, as require_absent saw
+    out.replace(config.output)
+    sync_directory(config.output.parent)
+    summary.shards = [config.output / shard.path.name for shard in shards]
     summary.seconds = time.time() - started_at
     return summary
 
 
-def extract(task: tuple[Unit, Path], *, config: FilterConfig) -> Extract:
-    """Read and filter one unit; the documents that pass go to the task's part file."""
-    unit, part = task
-    tally, digest = Tally(), hashlib.sha256()
-    with part.open("wb") as handle, DocumentWriter(handle) as writer:
-        for candidate in read_unit(unit, max_bytes=config.max_file_bytes):
-            decision, text = examine(candidate, config)
-            tally.count(decision.reason, candidate.size_bytes)
-            digest.update(_identity(candidate))
-            if decision.keep:
-                writer.add(_row(candidate, text))
-    return Extract(part, tally, digest.hexdigest())
+def _stage_name(extractions: Sequence[Extraction], config: CorpusConfig) -> str:
+    """Changes with the parts and with what is done to them all: what an earlier run left is used only for the same."""
+    names = [task.part.stem.name for task in extractions]
+    return "merge-" + xxhash.xxh3_128_hexdigest(repr((names, config.shard_bytes, config.keep_rejects)).encode())
 
 
-def _merge(part: Path, shards: ShardWriter, seen: set[bytes], tally: Tally) -> None:
-    """Append a part's new documents. Equal hashes are taken for equal texts: among 54 million files (the paper's
-    repositories) the chance that two differing texts share 128 bits is 4e-24.
-    """
-    for row in read_documents(part):
-        key = bytes.fromhex(row["hash"])
-        if key in seen:
-            tally.move(KEPT, DUPLICATE, row["size_bytes"])
-        else:
-            seen.add(key)
-            shards.add(row)
-
-
-def _row(candidate: Candidate, text: str) -> Row:
-    return {
-        "content": text,
-        "path": _storable(candidate.path),
-        "repository": _storable(candidate.repository),
-        "licence": _storable(candidate.licence),
-        "source": _storable(candidate.source),
-        "size_bytes": candidate.size_bytes,
-        "hash": xxhash.xxh3_128_hexdigest(text.encode()),
-    }
-
-
-def _storable(name: str) -> str:
-    """A name as text: bytes of a file name that are not UTF-8 (surrogates in Python) become "?"."""
-    return name.encode("utf-8", "replace").decode()
-
-
-def _identity(candidate: Candidate) -> bytes:
-    content = candidate.content
-    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    name = candidate.path.encode("utf-8", "surrogatepass")
-    return b"%s\0%d\0%s\0%s" % (name, candidate.size_bytes, candidate.fault.encode(), xxhash.xxh3_128_digest(data))
+def _count_outcomes(parts: PartList, codes: np.ndarray[Any, np.dtype[np.uint8]], tally: Tally) -> None:
+    for part, begin, end in zip(parts.parts, parts.first[:-1], parts.first[1:], strict=True):
+        own, sizes = codes[begin:end], read_facts(part)["size_bytes"]
+        for code in np.flatnonzero(np.bincount(own, minlength=len(OUTCOMES))[1:]) + 1:
+            chosen = own == code
+            tally.move(KEPT, OUTCOMES[code], int(sizes[chosen].sum()), files=int(chosen.sum()))
 
 
 def _joined(digests: list[str]) -> str:
@@ -170,10 +147,8 @@ def _counts(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _require_documents(config: CorpusConfig, tally: Tally) -> None:
-    if tally.files[KEPT]:
-        return
+def _nothing_kept(config: CorpusConfig, tally: Tally) -> InputError:
     dropped = ", ".join(f"{tally.files[reason]} {reason}" for reason in REASONS if tally.files[reason])
     rule = f"no document was kept ({dropped or 'no Python file in it'})"
     inputs = ", ".join(map(str, config.input))
-    raise InputError(inputs, rule=rule, remedy="give other input, or other bounds with filters.*=")
+    return InputError(inputs, rule=rule, remedy="give other input, or other bounds with filters.*=")

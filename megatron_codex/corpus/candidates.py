@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 KEPT = "kept"
 NOT_A_FILE = "not_a_file"
@@ -18,6 +20,8 @@ AVERAGE_LINE_LENGTH = "average_line_length"
 MAXIMUM_LINE_LENGTH = "maximum_line_length"
 LOW_ALPHANUMERIC = "low_alphanumeric"
 DUPLICATE = "duplicate"
+NEAR_DUPLICATE = "near_duplicate"
+CONTAMINATED = "contaminated"
 
 REASONS = {
     NOT_A_FILE: "a link, pipe or device with a Python file's name",
@@ -32,6 +36,8 @@ REASONS = {
     MAXIMUM_LINE_LENGTH: "a line above max_line_length",
     LOW_ALPHANUMERIC: "letters and digits below min_alphanumeric_share",
     DUPLICATE: "same text as an earlier file",
+    NEAR_DUPLICATE: "nearly the same text as an earlier file (near_duplicates)",
+    CONTAMINATED: "holds a problem that is used for measuring (decontamination)",
 }
 """Why a file is dropped, in the order in which the reasons are tried: the first that holds is counted."""
 
@@ -60,16 +66,20 @@ class Tally:
     files: Counter[str] = field(default_factory=Counter)
     size_bytes: Counter[str] = field(default_factory=Counter)
 
-    def count(self, reason: str, size_bytes: int) -> None:
-        """Add one file."""
-        self.files[reason] += 1
+    @classmethod
+    def of(cls, files: Mapping[str, int], size_bytes: Mapping[str, int]) -> Self:
+        """A tally with these counts."""
+        return cls(Counter(files), Counter(size_bytes))
+
+    def count(self, reason: str, size_bytes: int, *, files: int = 1) -> None:
+        """Add a file, or several of that size together."""
+        self.files[reason] += files
         self.size_bytes[reason] += size_bytes
 
-    def move(self, source: str, target: str, size_bytes: int) -> None:
-        """Count one file of `source` under `target` instead."""
-        self.files[source] -= 1
-        self.size_bytes[source] -= size_bytes
-        self.count(target, size_bytes)
+    def move(self, source: str, target: str, size_bytes: int, *, files: int = 1) -> None:
+        """Count a file of `source` under `target` instead, or several of that size together."""
+        self.count(source, -size_bytes, files=-files)
+        self.count(target, size_bytes, files=files)
 
     def add(self, other: Tally) -> None:
         """Add another tally's counts."""

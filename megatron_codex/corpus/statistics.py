@@ -1,7 +1,7 @@
 """Facts about documents that the filters judge by: lengths of lines, kinds of characters, a hash.
 
-In: documents as bytes, end to end, with offsets, as Arrow has them. Out: one record a document, of STATISTICS. Two ways to
-the same records: csrc/cpu/filter, and its twin in Python for machines without the C++ library.
+In: documents as bytes, end to end, with offsets, as Arrow has them. Out: one record a document, of STATISTICS. Two ways
+to the same records: csrc/cpu/filter, and its twin in Python for machines without the C++ library.
 """
 
 from __future__ import annotations

@@ -176,11 +176,16 @@ def test_an_existing_output_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_bad_input_leaves_nothing_behind(tmp_path: Path, workers: int) -> None:
-    tree(tmp_path / "in", {"a.jsonl": b'{"content": "x = 1\\n"}\n{"no": 1}\n', "b.jsonl": b'{"content": "y = 1\\n"}\n'})
+def test_bad_input_makes_no_output_and_costs_no_finished_part(tmp_path: Path, workers: int) -> None:
+    good = b'{"content": "x = 1\\n"}\n'
+    tree(tmp_path / "in", {"a.jsonl": good + b'{"no": 1}\n', "b.jsonl": good.replace(b"x", b"y")})
     with pytest.raises(InputError, match=r"a\.jsonl:2: no text under any of"):
         build_of(tmp_path / "in", output=tmp_path / "out", workers=workers)
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert not (tmp_path / "out").exists()
+    assert workers > 1 or [path.name for path in tmp_path.iterdir()] == ["in"]
+    (tmp_path / "in/a.jsonl").write_bytes(good)
+    build_of(tmp_path / "in", output=tmp_path / "out")
+    assert [row["content"] for row in documents(tmp_path / "out")] == ["x = 1\n", "y = 1\n"]
 
 
 def test_a_corpus_of_nothing_is_refused(tmp_path: Path) -> None:
@@ -194,9 +199,16 @@ def die(task: Any, *, config: Any) -> None:
     os._exit(9)
 
 
-def test_a_dead_worker_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "extract", die)
-    source = tree(tmp_path / "in", {"a.py": GOOD % 1})
-    with pytest.raises(WorkError, match="a worker process died"):
-        build_of(source, output=tmp_path / "out", workers=2)
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+def test_workers_that_die_leave_what_a_second_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = every_kind(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "extract", die)
+        with pytest.raises(WorkError, match=r"3 worker processes died of it, the last one with exit code 9"):
+            build_of(*inputs, output=tmp_path / "out", workers=2)
+    assert not (tmp_path / "out").exists()
+    build_of(*inputs, output=tmp_path / "out")
+    build_of(*inputs, output=tmp_path / "other")
+    assert [shard.read_bytes() for shard in sorted((tmp_path / "out").glob("*.parquet"))] == [
+        shard.read_bytes() for shard in sorted((tmp_path / "other").glob("*.parquet"))
+    ]
+    assert not (tmp_path / "out.partial").exists()

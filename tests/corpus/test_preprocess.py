@@ -14,7 +14,7 @@ from megatron_codex.config.corpus import PreprocessConfig
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.corpus import preprocess
 from megatron_codex.corpus.preprocess import PreprocessSummary, preprocess_data
-from megatron_codex.corpus.shards import ShardWriter
+from megatron_codex.corpus.shards import SCHEMA, TableWriter
 from megatron_codex.data.indexed import IndexedDataset
 from megatron_codex.errors import InputError
 from megatron_codex.files import sha256_file
@@ -87,9 +87,9 @@ def test_inputs_are_read_in_the_order_given_and_directories_by_name(tmp_path: Pa
 def test_shards_of_the_corpus_are_read(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     other = dict.fromkeys(["path", "repository", "licence", "source", "hash"], "")
-    with ShardWriter(tmp_path / "shards", shard_bytes=1) as writer:
-        for text in ("one", "two"):
-            writer.add({"content": text, "size_bytes": 3, **other})
+    for text in ("one", "two"):
+        with TableWriter(tmp_path / f"shards/{text}.parquet", SCHEMA) as writer:
+            writer.add(pa.Table.from_pylist([{"content": text, "size_bytes": 3, **other}], SCHEMA), np.array([3]))
     run(tmp_path / "shards", prefix=tmp_path / "p")
     assert stored(tmp_path / "p") == expected(["one", "two"])
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from megatron_codex.corpus import shards
-from megatron_codex.corpus.shards import Row, ShardWriter, read_documents
+from megatron_codex.corpus.shards import SCHEMA, Row, TableWriter, read_documents, read_tables
 from megatron_codex.errors import InputError
 
 
@@ -18,43 +20,43 @@ def row(number: int, size: int = 100) -> Row:
     }  # fmt: skip
 
 
+def write(path: Path, *pieces: list[Row]) -> None:
+    with TableWriter(path, SCHEMA) as writer:
+        for rows in pieces:
+            writer.add(pa.Table.from_pylist(rows, SCHEMA), np.array([item["size_bytes"] for item in rows], np.int64))
+
+
 def test_documents_come_back_with_the_columns_of_the_format(tmp_path: Path) -> None:
     rows = [row(1), {**row(2), "content": "é\0\r\n"}]
-    with ShardWriter(tmp_path, shard_bytes=10**6) as writer:
-        for document in rows:
-            writer.add(document)
-    (path,) = writer.paths
-    assert path.name == "shard-00000.parquet"
+    write(tmp_path / "a.parquet", rows)
     columns = ["content", "path", "repository", "licence", "source", "size_bytes", "hash"]
-    assert pq.read_schema(path).names == columns
-    assert list(read_documents(path)) == rows
+    assert pq.read_schema(tmp_path / "a.parquet").names == columns
+    assert list(read_documents(tmp_path / "a.parquet")) == rows
 
 
-@pytest.mark.parametrize(("shard_bytes", "counts"), [(250, [2, 2, 1]), (200, [2, 2, 1]), (199, [1] * 5), (1, [1] * 5)])
-def test_a_shard_ends_before_it_grows_too_large(tmp_path: Path, shard_bytes: int, counts: list[int]) -> None:
-    with ShardWriter(tmp_path, shard_bytes=shard_bytes) as writer:
-        for number in range(5):
-            writer.add(row(number))
-    assert [path.name for path in writer.paths] == [f"shard-{number:05}.parquet" for number in range(len(counts))]
-    assert [pq.read_metadata(path).num_rows for path in writer.paths] == counts
-    assert [item["path"] for path in writer.paths for item in read_documents(path)] == [f"{n}.py" for n in range(5)]
-
-
-def test_text_is_written_a_row_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_and_row_groups_do_not_depend_on_the_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "_ROW_GROUP_BYTES", 250)
-    with ShardWriter(tmp_path, shard_bytes=10**6) as writer:
-        for number in range(7):
-            writer.add(row(number))
-    metadata = pq.read_metadata(writer.paths[0])
-    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [3, 3, 1]
+    rows = [row(number) for number in range(7)]
+    write(tmp_path / "a.parquet", rows)
+    write(tmp_path / "b.parquet", rows[:1], [], rows[1:5], rows[5:])
+    assert [len(table) for table in read_tables(tmp_path / "a.parquet")] == [3, 3, 1]
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
-def test_an_unfinished_shard_does_not_appear(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), ShardWriter(tmp_path, shard_bytes=150) as writer:
-        writer.add(row(0))
-        writer.add(row(1))
+def test_a_file_without_rows_is_made_on_request_only(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet")
+    with TableWriter(tmp_path / "b.parquet", SCHEMA, keep_empty=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["b.parquet"]
+    assert pq.read_metadata(tmp_path / "b.parquet").num_rows == 0
+
+
+def test_an_unfinished_file_does_not_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "_ROW_GROUP_BYTES", 150)
+    with pytest.raises(RuntimeError), TableWriter(tmp_path / "a.parquet", SCHEMA) as writer:
+        writer.add(pa.Table.from_pylist([row(0), row(1), row(2)], SCHEMA), np.full(3, 100))
         raise RuntimeError
-    assert [path.name for path in tmp_path.iterdir()] == ["shard-00000.parquet"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_no_shard_is_named(tmp_path: Path) -> None:
