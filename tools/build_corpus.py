@@ -23,7 +23,7 @@ def main() -> None:
     megabytes_per_s = summary.tally.size_bytes.total() / summary.seconds / 1e6
     print(
         f"{config.output}: {summary.tally.files[KEPT]} documents, {kept / 1e6:.1f} MB in {len(summary.shards)} shards; "
-        f"{summary.seconds:.1f} s, {megabytes_per_s:.1f} MB/s with {config.num_workers} workers"
+        f"{summary.seconds:.1f} s, {megabytes_per_s:.1f} MB/s"
     )
 
 

@@ -59,7 +59,7 @@ def build_corpus(config: CorpusConfig) -> CorpusSummary | None:
     None: on MPI ranks but the first, which work for it. Raises: InputError when an input is missing, damaged as a whole
     or of no known kind, when the output exists, or when nothing is kept; WorkError when workers die again and again.
     """
-    with executor(config, folder=Path(f"{config.output}.slurm")) as run:
+    with executor(config, folder=Path(f"{config.output}.partial/slurm")) as run:
         if run is None:
             return None
         require_absent(config.output)

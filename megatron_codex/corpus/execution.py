@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
-_MAX_TRIES = 3
-"""Workers that may die of one task. A task that needs more memory than there is kills each."""
+_MAX_TRIES = 10
+"""Workers that may die of one task: one that needs more memory than there is kills each."""
 
 
 class RunTasks(Protocol):
@@ -148,7 +148,7 @@ class _Worker:
 
 
 def _mourn(worker: _Worker, task: object, number: int) -> None:
-    """Say how a worker died. Raises: WorkError when it was not the first to die of the task, but the third."""
+    """Say how a worker died. Raises: WorkError when it was not the first to die of the task, but the last that may."""
     worker.connection.close()
     worker.process.join()
     code = worker.process.exitcode or 0
@@ -237,6 +237,10 @@ class _SlurmArrays:
     def __call__(
         self, function: Callable[[T], None], tasks: Sequence[T], done: Callable[[T], bool]
     ) -> Generator[None, None, None]:
+        if len(tasks) == 1:  # not worth a place in the queue
+            function(tasks[0])
+            yield
+            return
         submitter = self._make_submitter()
         submitter.update_parameters(**self._options)
         for number in range(1, _MAX_TRIES + 1):

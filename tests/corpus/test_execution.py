@@ -60,8 +60,8 @@ def test_a_killed_worker_costs_the_task_it_was_at(tmp_path: Path, caplog: pytest
 
 def test_a_task_that_kills_every_worker_ends_the_run_with_its_name(tmp_path: Path) -> None:
     tasks = [tmp_path / f"{number}" for number in range(2)]
-    with pytest.raises(WorkError, match=r"/[01]: 3 worker processes died of it, the last one by signal 9"):
-        run_all(tmp_path, partial(die_at_first, 9), tasks, 2)
+    with pytest.raises(WorkError, match=r"/[01]: 10 worker processes died of it, the last one by signal 9"):
+        run_all(tmp_path, partial(die_at_first, 99), tasks, 2)
 
 
 def refuse(task: Path) -> None:

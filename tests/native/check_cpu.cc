@@ -1,0 +1,183 @@
+// Every entry point of csrc/cpu on one input: all instruction sets and numbers of threads must agree, and none may touch
+// memory that is not its own. With -fsanitize=fuzzer it is a fuzzer's target; else `check_cpu VOCABULARY SECONDS SEED`
+// makes inputs of its own. It ends with a message and exit code 1 at the first difference.
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../csrc/cpu/filter/documents.h"
+#include "../../csrc/cpu/tokenizer/documents.h"
+
+namespace {
+
+using codex::DocumentEncoder;
+using codex::Instructions;
+using codex::Statistics;
+using codex::Token;
+
+constexpr Instructions kAll[] = {Instructions::kScalar, Instructions::kAvx2, Instructions::kAvx512};
+constexpr Token kEnd = 50256;
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "check_cpu: %s differs\n", what);
+  std::abort();
+}
+
+// VOCABULARY: for each token its length in two bytes, little-endian, and its bytes; length 0 for one without.
+std::shared_ptr<codex::Vocabulary> read_vocabulary(const char* path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    std::fprintf(stderr, "check_cpu: %s cannot be read\n", path);
+    std::exit(1);
+  }
+  std::vector<std::string> tokens;
+  for (uint8_t length[2]; file.read(reinterpret_cast<char*>(length), 2);) {
+    std::string bytes(length[0] | length[1] << 8, '\0');
+    file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    tokens.push_back(std::move(bytes));
+  }
+  return std::make_shared<codex::Vocabulary>(std::move(tokens));
+}
+
+struct Tokens {
+  std::vector<Token> ids;
+  std::vector<int64_t> counts;
+  bool operator==(const Tokens& other) const { return ids == other.ids && counts == other.counts; }
+};
+
+class Checker {
+ public:
+  explicit Checker(const char* vocabulary) : vocabulary_(read_vocabulary(vocabulary)) {
+    for (const Instructions instructions : kAll) {
+      if (codex::has_instructions(instructions)) available_.push_back(instructions);
+    }
+    for (const Instructions instructions : available_) {
+      encoders_.push_back(std::make_unique<DocumentEncoder>(vocabulary_, instructions));
+    }
+  }
+
+  // Bytes 0xFF 0xFE end a document.
+  void check(const uint8_t* input, size_t size) {
+    std::vector<int64_t> offsets{0};
+    std::vector<uint8_t> text;
+    for (size_t i = 0; i < size; ++i) {
+      if (input[i] == 0xFF && i + 1 < size && input[i + 1] == 0xFE) {
+        offsets.push_back(static_cast<int64_t>(text.size()));
+        ++i;
+      } else {
+        text.push_back(input[i]);
+      }
+    }
+    offsets.push_back(static_cast<int64_t>(text.size()));
+    // Of its exact size, on the heap: a read beyond the end is a fault that a sanitizer sees.
+    const std::unique_ptr<uint8_t[]> data(new uint8_t[text.size()]);
+    if (!text.empty()) std::memcpy(data.get(), text.data(), text.size());
+    check_statistics(data.get(), offsets);
+    check_tokens(data.get(), offsets);
+  }
+
+ private:
+  void check_statistics(const uint8_t* data, const std::vector<int64_t>& offsets) {
+    const int64_t count = static_cast<int64_t>(offsets.size()) - 1;
+    std::vector<Statistics> expected(count), found(count);
+    codex::measure_documents(data, offsets.data(), count, Instructions::kScalar, 1, expected.data());
+    for (const Instructions instructions : available_) {
+      for (const int num_threads : {1, 3}) {
+        std::memset(static_cast<void*>(found.data()), 0, count * sizeof(Statistics));
+        codex::measure_documents(data, offsets.data(), count, instructions, num_threads, found.data());
+        require(std::memcmp(found.data(), expected.data(), count * sizeof(Statistics)) == 0, "statistics");
+      }
+    }
+  }
+
+  void check_tokens(const uint8_t* data, const std::vector<int64_t>& offsets) {
+    const Tokens expected = encode(*encoders_[0], data, offsets, 1);
+    for (const auto& encoder : encoders_) {
+      for (const int num_threads : {1, 3}) require(encode(*encoder, data, offsets, num_threads) == expected, "tokens");
+    }
+    int64_t token = 0;
+    for (size_t document = 0; document + 1 < offsets.size(); ++document) {  // the tokens' bytes are the text
+      int64_t at = offsets[document];
+      for (int64_t i = 0; i < expected.counts[document]; ++i) {
+        const Token id = expected.ids[token++];
+        if (id != kEnd) at += vocabulary_->num_bytes(id);
+      }
+      require(at == offsets[document + 1], "length of the tokens' bytes");
+    }
+  }
+
+  Tokens encode(DocumentEncoder& encoder, const uint8_t* data, const std::vector<int64_t>& offsets, int num_threads) {
+    const int64_t count = static_cast<int64_t>(offsets.size()) - 1;
+    Tokens tokens{std::vector<Token>(DocumentEncoder::room_for(offsets.back(), count)), std::vector<int64_t>(count)};
+    const int64_t total = encoder.encode(data, offsets.data(), count, false, kEnd, num_threads, tokens.ids.data(),
+                                         tokens.counts.data());
+    tokens.ids.resize(total);
+    return tokens;
+  }
+
+  std::shared_ptr<codex::Vocabulary> vocabulary_;
+  std::vector<Instructions> available_;
+  std::vector<std::unique_ptr<DocumentEncoder>> encoders_;
+};
+
+Checker& checker(const char* vocabulary) {
+  static Checker instance(vocabulary);
+  return instance;
+}
+
+#ifndef FUZZER
+// Texts that cross every border: words, runs, contractions, line ends, characters of all lengths, faulty bytes.
+std::vector<uint8_t> make_input(std::mt19937_64& random) {
+  static const std::vector<std::string> pieces = {
+      "a", "Z", "_", "0", "42", " ", "    ", "\t", "\n", "\r\n", "\r", "'s", "'ll", "'re", "'", "def ", "return", "self.",
+      "generated", "DO NOT EDIT", "# coding: utf-8\n", "\xC3\xA9", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xE2\x80\xA8",
+      "\xC2\xA0", "\x80", "\xC3", "\xF0\x9F", "\xED\xA0\x80", std::string("\0", 1), "\xFF\xFE", "<|endoftext|>", "====",
+      std::string(70, 'x'), std::string(200, ' '), std::string(300, '\xC3')};
+  std::vector<uint8_t> input;
+  const size_t count = random() % 400;
+  for (size_t i = 0; i < count; ++i) {
+    if (random() % 8 == 0) {
+      input.push_back(static_cast<uint8_t>(random()));
+      continue;
+    }
+    const std::string& piece = pieces[random() % pieces.size()];
+    for (size_t times = random() % 16 == 0 ? random() % 40 : 1; times > 0; --times) {
+      input.insert(input.end(), piece.begin(), piece.end());
+    }
+  }
+  return input;
+}
+#endif
+
+}  // namespace
+
+#ifdef FUZZER
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  checker(std::getenv("VOCABULARY")).check(data, size);
+  return 0;
+}
+#else
+int main(int argc, char** argv) {
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: check_cpu VOCABULARY SECONDS SEED\n");
+    return 2;
+  }
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(argv[2]));
+  std::mt19937_64 random(std::strtoull(argv[3], nullptr, 10));
+  long count = 0;
+  for (; std::chrono::steady_clock::now() < end; ++count) {
+    const std::vector<uint8_t> input = make_input(random);
+    checker(argv[1]).check(input.data(), input.size());
+  }
+  std::printf("%ld inputs\n", count);
+  return count > 0 ? 0 : 1;
+}
+#endif
