@@ -82,6 +82,9 @@ class Checker {
     if (!text.empty()) std::memcpy(data.get(), text.data(), text.size());
     check_statistics(data.get(), offsets);
     check_tokens(data.get(), offsets);
+    for (size_t document = 0; document + 1 < offsets.size(); ++document) {
+      check_alone(data.get() + offsets[document], offsets[document + 1] - offsets[document]);
+    }
   }
 
  private:
@@ -96,6 +99,22 @@ class Checker {
         require(std::memcmp(found.data(), expected.data(), count * sizeof(Statistics)) == 0, "statistics");
       }
     }
+  }
+
+  // A document gives the same without neighbours, and nothing beyond its end is read.
+  void check_alone(const uint8_t* document, int64_t size) {
+    const std::unique_ptr<uint8_t[]> data(new uint8_t[size]);
+    std::memcpy(data.get(), document, size);
+    const std::vector<int64_t> offsets{0, size};
+    check_statistics(data.get(), offsets);
+    check_tokens(data.get(), offsets);
+    Statistics alone, beside_others;
+    codex::measure_documents(data.get(), offsets.data(), 1, Instructions::kScalar, 1, &alone);
+    const int64_t place[] = {0, size};
+    codex::measure_documents(document, place, 1, Instructions::kScalar, 1, &beside_others);
+    require(std::memcmp(&alone, &beside_others, sizeof alone) == 0, "a document's statistics with neighbours");
+    require(encode(*encoders_[0], data.get(), offsets, 1) == encode(*encoders_[0], document, offsets, 1),
+            "a document's tokens with neighbours");
   }
 
   void check_tokens(const uint8_t* data, const std::vector<int64_t>& offsets) {
