@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -113,10 +114,16 @@ def test_a_failed_lane_stops_the_run_at_the_join(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_lanes_too(tmp_path: Path, ending: signal.Signals) -> None:
     sleeper = f"stage sleeper bash -c 'echo $$ >{tmp_path}/pid; sleep 60'\n"
-    process = subprocess.Popen(script(tmp_path, f"work() {{ {sleeper} }}\nlane work\njoin_lanes\n"))
-    pid = _wait_for_text(tmp_path / "pid")
-    process.send_signal(ending)
-    assert process.wait(timeout=30) == 128 + ending
+    body = f"work() {{ {sleeper} }}\nlane work\njoin_lanes\n"
+    # What runs in the background of a shell has Ctrl-C ignored, which its children cannot undo: bash would not hear it.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(script(tmp_path, body), preexec_fn=heed) as process:
+        pid = _wait_for_text(tmp_path / "pid")
+        process.send_signal(ending)
+        try:
+            assert process.wait(timeout=30) == 128 + ending
+        finally:
+            process.kill()
     _wait_until_gone(int(pid))
 
 
