@@ -19,19 +19,36 @@ resumable() {
     run_stage "$@"
 }
 
-# beside NAME COMMAND...: as resumable, but the script goes on; `join_stages` waits for all of these.
-BESIDE=()
-beside() {
-    begin_stage resume "$@" || return 0
-    run_stage "$@" &
-    BESIDE+=($!)
+# lane COMMAND...: run COMMAND, a function of stages, beside what follows it; `join_lanes` waits for every lane. The stages
+# after the join depend on all that ran in the lanes.
+LANES=()
+lane() {
+    local key_file="$RUN/.stages/lane_${#LANES[@]}.key"
+    { "$@"; echo "$STAGE_KEY" >"$key_file"; } &
+    LANES+=($!)
 }
-join_stages() {
-    local process failed=0
-    for process in "${BESIDE[@]}"; do wait "$process" || failed=1; done
-    BESIDE=()
+join_lanes() {
+    local lane failed=0
+    for lane in "${LANES[@]}"; do wait "$lane" || failed=1; done
     [ "$failed" = 0 ] || exit 1
+    for lane in "${!LANES[@]}"; do STAGE_KEY+=" $(cat "$RUN/.stages/lane_$lane.key")"; done
+    LANES=()
 }
+
+# Ctrl-C and SIGTERM end the lanes with the script (a shell starts them with Ctrl-C ignored).
+stop() {
+    trap - INT TERM
+    local lane
+    for lane in "${LANES[@]}"; do end_tree "$lane"; done
+    exit "$1"
+}
+end_tree() {
+    local child
+    for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do end_tree "$child"; done
+    kill -TERM "$1" 2>/dev/null || true
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM
 
 # Say what begins and make its place ready; false (and done) when it was done before.
 begin_stage() {

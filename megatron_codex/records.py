@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 from megatron_codex.errors import InputError
@@ -39,7 +39,7 @@ class _Record:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `extra` fields are laid out beside the others."""
-        row = asdict(self)  # type: ignore[call-overload]
+        row = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
         return {**row.pop("extra", {}), **row}
 
 
