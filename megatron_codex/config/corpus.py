@@ -10,6 +10,11 @@ from megatron_codex.config.execution import ExecutionConfig
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.errors import Fault, raise_faults
 
+MAX_PERMUTATIONS = 1024
+"""Sketches of 4 kB a document; the choice of bands, which goes through all, takes a second."""
+MAX_SHINGLE_WORDS = 64
+"""csrc/cpu/sketch has room for these."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FilterConfig:
@@ -41,6 +46,34 @@ class FilterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NearDuplicateConfig:
+    """Which files are too like an earlier one. The paper drops equal files only; these numbers are ours."""
+
+    enabled: bool = False
+    """Drop files that are nearly the same as an earlier one."""
+    threshold: float = 0.85
+    """Files are taken for the same from this similarity on: estimated Jaccard of their shingles, 1 for equal ones."""
+    num_permutations: int = 128
+    """Numbers in a file's sketch, of 4 bytes each; the estimate's standard error is below 0.5 / sqrt(this)."""
+    shingle_words: int = 5
+    """Words in a shingle; more make small changes weigh more."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 0 < self.threshold <= 1:
+            rule, remedy = "must be above 0 and at most 1", "give a share, 0.85 for 85 %"
+            faults.append(Fault(field="threshold", value=self.threshold, rule=rule, remedy=remedy))
+        for name, most, remedy in (
+            ("num_permutations", MAX_PERMUTATIONS, "give a number such as 128"),
+            ("shingle_words", MAX_SHINGLE_WORDS, "give a number such as 5"),
+        ):
+            value = getattr(self, name)
+            if not 1 <= value <= most:
+                faults.append(Fault(field=name, value=value, rule=f"must be 1 to {most}", remedy=remedy))
+        raise_faults(faults)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CorpusConfig(ExecutionConfig):
     """Directories, archives and tables of Python files -> unique, filtered shards and a manifest."""
 
@@ -58,6 +91,8 @@ class CorpusConfig(ExecutionConfig):
     """Write what is dropped, with its reason, to OUTPUT/rejects."""
     filters: FilterConfig = field(default_factory=FilterConfig)
     """Bounds of the filters."""
+    near_duplicates: NearDuplicateConfig = field(default_factory=NearDuplicateConfig)
+    """Files that are nearly the same as an earlier one."""
 
     def _faults(self) -> list[Fault]:
         faults = [*super()._faults(), *_input_faults(self.input)]

@@ -8,6 +8,8 @@
 #include <stdexcept>
 
 #include "../filter/documents.h"
+#include "../sketch/documents.h"
+#include "../sketch/shingles.h"
 #include "../tokenizer/documents.h"
 
 namespace py = pybind11;
@@ -87,6 +89,23 @@ py::array_t<Statistics> measure(const py::buffer& data, const Offsets& offsets, 
   return found;
 }
 
+py::array_t<uint32_t> sketch(const py::buffer& data, const Offsets& offsets, int num_permutations, int shingle_words,
+                             const std::string& instructions, int num_threads) {
+  const Documents documents(data, offsets);
+  require_threads(num_threads);
+  if (num_permutations < 1) throw std::invalid_argument("num_permutations: must be at least 1");
+  if (shingle_words < 1 || shingle_words > codex::kMaxShingleWords) {
+    throw std::invalid_argument("shingle_words: must be 1 to " + std::to_string(codex::kMaxShingleWords));
+  }
+  const Instructions chosen = instructions_of(instructions);
+  py::array_t<uint32_t> sketches({documents.count, static_cast<int64_t>(num_permutations)});
+  uint32_t* const to = sketches.mutable_data();
+  py::gil_scoped_release release;
+  codex::sketch_documents(documents.data(), documents.offsets, documents.count, num_permutations, shingle_words, chosen,
+                          num_threads, to);
+  return sketches;
+}
+
 class Tokenizer {
  public:
   Tokenizer(std::vector<py::bytes> tokens, const std::string& instructions)
@@ -125,6 +144,9 @@ PYBIND11_MODULE(_cpu, module) {
                        num_ascii_alphanumeric, num_ascii_white, num_nul, is_utf8, may_declare_encoding, may_be_generated);
   module.def("measure", &measure, "Statistics (csrc/cpu/filter/statistics.h) of each document.", py::arg("data"),
              py::arg("offsets"), py::kw_only(), py::arg("instructions"), py::arg("num_threads"));
+  module.def("sketch", &sketch, "Sketches (csrc/cpu/sketch/shingles.h), [num_documents, num_permutations].",
+             py::arg("data"), py::arg("offsets"), py::kw_only(), py::arg("num_permutations"), py::arg("shingle_words"),
+             py::arg("instructions"), py::arg("num_threads"));
   py::class_<Tokenizer>(module, "Tokenizer")
       .def(py::init<std::vector<py::bytes>, const std::string&>(), py::arg("tokens"), py::arg("instructions"))
       .def("encode_documents", &Tokenizer::encode_documents, py::arg("data"), py::arg("offsets"), py::kw_only(),
