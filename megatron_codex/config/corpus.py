@@ -71,7 +71,7 @@ class CorpusConfig:
     """Bounds of the filters."""
 
     def __post_init__(self) -> None:
-        faults = _common_faults(self.input, self.workers)
+        faults = self._faults_of_input() + _common_faults(self.workers)
         for name in ("shard_bytes", "max_archive_bytes"):
             if getattr(self, name) < 1:
                 remedy = "give bytes, 256000000 for 256 MB"
@@ -85,6 +85,24 @@ class CorpusConfig:
     def num_workers(self) -> int:
         """Processes to use."""
         return self.workers or available_cores()
+
+    def _faults_of_input(self) -> list[Fault]:
+        return _input_faults(self.input)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(CorpusConfig):
+    """One file -> what each filter says of it. The values of a corpus's YAML file are understood."""
+
+    explain: str
+    """The file to judge: PATH, or ARCHIVE:MEMBER for one inside an archive, repository, table or directory."""
+    input: tuple[Path, ...] = ()
+    """Not read."""
+    output: Path = Path()
+    """Not written."""
+
+    def _faults_of_input(self) -> list[Fault]:
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +138,7 @@ class PreprocessConfig:
     """The vocabulary."""
 
     def __post_init__(self) -> None:
-        raise_faults(_common_faults(self.input, self.workers))
+        raise_faults(_input_faults(self.input) + _common_faults(self.workers))
 
     @property
     def num_workers(self) -> int:
@@ -133,10 +151,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _common_faults(inputs: tuple[Path, ...], workers: int | None) -> list[Fault]:
-    faults = []
-    if not inputs:
-        faults.append(Fault(field="input", value=(), rule="must name at least one", remedy="give --input PATH"))
-    if workers is not None and workers < 1:
-        faults.append(Fault(field="workers", value=workers, rule="must be at least 1", remedy="give 1 or more"))
-    return faults
+def _input_faults(inputs: tuple[Path, ...]) -> list[Fault]:
+    fault = Fault(field="input", value=(), rule="must name at least one", remedy="give --input PATH")
+    return [] if inputs else [fault]
+
+
+def _common_faults(workers: int | None) -> list[Fault]:
+    fault = Fault(field="workers", value=workers, rule="must be at least 1", remedy="give 1 or more")
+    return [fault] if workers is not None and workers < 1 else []

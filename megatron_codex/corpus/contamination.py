@@ -29,7 +29,7 @@ from megatron_codex.errors import InputError
 
 Kind = Literal["exact", "ngram"]
 
-MIN_EXACT_WORDS = 10
+MIN_EXACT_WORDS = 8
 """A docstring or solution of fewer words is not looked for by itself: other people write the same."""
 
 _MAX_TASKS = 4
@@ -117,7 +117,7 @@ class ProblemIndex:
         data: documents in UTF-8 (other bytes do no harm), end to end. A problem is given once a document.
         """
         view = memoryview(data)
-        found = []
+        found: list[Hit] = []
         for first, last in _chunks(offsets):
             chunk = bytes(view[offsets[first] : offsets[last]])
             found += self._hits_of_chunk(chunk, offsets[first : last + 1] - offsets[first], first)
