@@ -81,12 +81,17 @@ def docstring_of(prompt: str) -> str:
             return prompt
     functions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     for node in reversed(functions):
-        first = node.body[0]
-        if ast.get_docstring(node) is not None and isinstance(first, ast.Expr):
-            literal = ast.get_source_segment(prompt, first.value) or ""
+        # One of HumanEval's stands after an import, which makes it no docstring to Python.
+        texts = (item.value for item in node.body if isinstance(item, ast.Expr) and _is_text(item.value))
+        if (found := next(texts, None)) is not None:
+            literal = ast.get_source_segment(prompt, found) or ""
             quotes = _QUOTES.match(literal)
             return literal[quotes.end() : -len(quotes[1])] if quotes else literal
     return ""
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _joined(value: Any) -> str:
