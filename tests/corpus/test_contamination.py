@@ -132,6 +132,7 @@ def test_words_across_a_border_are_not_in_a_row(tmp_path: Path) -> None:
     words = program.split()
     pieces = [" ".join(words[start : start + 5]) for start in range(0, len(words), 5)]
     assert hits(index, *pieces) == [], "though they lie end to end"
+    assert hits(index, *(piece + "\n" for piece in pieces)) == []
     assert hits(index, " ".join(pieces)) != []
     assert hits(index, FILLER.strip() + " x", program)[0].document == 1
     joined = hits(index, FILLER.replace("\n", " ") + "end", program.lstrip())

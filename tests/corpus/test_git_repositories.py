@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,13 @@ def test_what_only_looks_like_a_repository_is_counted_once(tmp_path: Path) -> No
 
 
 def test_a_file_of_the_limit_is_not_loaded_and_the_next_is_read(tmp_path: Path) -> None:
-    bare = repository(tmp_path, {"a.py": "x" * 1000, "b.py": "x" * 999})
+    bare = repository(tmp_path, {"a.py": "x" * 1000, "b.py": "x" * 999, "c.py": "x" * 30_000_000})
+    tracemalloc.start()
     found = [(item.path, item.fault, item.size_bytes, len(item.content)) for item in read(bare, max_bytes=1000)]
-    assert found == [("a.py", TOO_LARGE, 1000, 0), ("b.py", "", 999, 999)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [("a.py", TOO_LARGE, 1000, 0), ("b.py", "", 999, 999), ("c.py", TOO_LARGE, 30_000_000, 0)]
+    assert peak < 10_000_000
 
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt", "another-type"])
@@ -159,8 +164,11 @@ def test_trees_in_trees_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert candidates[-1].fault == ARCHIVE_TOO_LARGE
 
 
-def test_nothing_of_a_repository_is_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("git_is_old", [False, True])
+def test_nothing_of_a_repository_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git_is_old: bool) -> None:
     """Its hooks, its monitor of files, and the remote of a partial clone that lacks a file."""
+    if git_is_old:
+        monkeypatch.delitem(git_repositories._ENVIRONMENT, "GIT_NO_LAZY_FETCH")
     bare = repository(tmp_path, {"a.py": "a = 1\n", "b.py": "b = 1\n"})
     ran = tmp_path / "ran"
     script = bare / "run"
@@ -215,7 +223,8 @@ def test_a_work_tree_is_a_directory_of_files(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q", "work")
     (tmp_path / "work" / "a.py").write_text("a = 1\n")
     (tmp_path / "work" / ".git" / "refs" / "heads" / "branch.py").write_text("not a file of the tree\n")
-    (unit,) = find_units(CorpusConfig(input=(tmp_path / "work",), output=Path("unused")))
+    config = CorpusConfig(input=(tmp_path / "work",), output=Path("unused"), archives_in_directories="always")
+    (unit,) = find_units(config)
     assert (unit.kind, unit.names) == ("files", ("a.py",))
 
 

@@ -35,7 +35,8 @@ from megatron_codex.corpus.candidates import (
 )
 from megatron_codex.corpus.discover import Unit, find_units, kind_of
 from megatron_codex.corpus.filters import examine
-from megatron_codex.corpus.languages import selection_of
+from megatron_codex.corpus.languages import PYTHON_FILES, selection_of
+from megatron_codex.corpus.members import Container
 from megatron_codex.corpus.readers import read_unit
 
 FILES = {"pkg/a.py": b"a = 1\n", "pkg/notes.md": b"no", "pkg/sub/b.py": b"b = 2\n" * 500, "../../etc/c.py": b"c = 3\n"}
@@ -262,6 +263,12 @@ def test_a_zip_member_larger_than_it_claims_is_not_loaded(tmp_path: Path) -> Non
     content = path.read_bytes()
     path.write_bytes(content.replace((3_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little")))
     assert named(read(path)) == [("a.py", UNREADABLE), ("b.py", "")]
+
+
+def test_a_file_that_grew_since_its_size_was_asked_is_not_loaded() -> None:
+    container = Container(source="s", repository="r", selection=PYTHON_FILES, max_bytes=1_000)
+    assert container.read(io.BytesIO(b"x" * 2_000), "a.py", 10).fault == TOO_LARGE
+    assert container.read(io.BytesIO(b"x" * 999), "a.py", 10).size_bytes == 999
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
