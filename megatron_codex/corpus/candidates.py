@@ -1,4 +1,4 @@
-"""What the readers of inputs give to the filters: a Python file as found, or the reason why it could not be read."""
+"""What the readers of inputs give to the filters: a source file as found, or the reason why it could not be read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Self
 KEPT = "kept"
 NOT_A_FILE = "not_a_file"
 UNREADABLE = "unreadable"
+ARCHIVE_TOO_LARGE = "archive_too_large"
+BROKEN_NOTEBOOK = "broken_notebook"
 NOT_PYTHON = "not_python"
 TOO_LARGE = "too_large"
 EMPTY = "empty"
@@ -24,9 +26,11 @@ NEAR_DUPLICATE = "near_duplicate"
 CONTAMINATED = "contaminated"
 
 REASONS = {
-    NOT_A_FILE: "a link, pipe or device with a Python file's name",
+    NOT_A_FILE: "a link, pipe or device with a source file's name, or a repository's submodule",
     UNREADABLE: "could not be read, or the archive is damaged or ends early (counted once for the archive)",
-    NOT_PYTHON: "a table's row whose path does not end in .py",
+    ARCHIVE_TOO_LARGE: "holds more than max_archive_bytes (counted once for the archive, what came before is read)",
+    NOT_PYTHON: "a table's row or a notebook in none of the languages that are read",
+    BROKEN_NOTEBOOK: "a notebook that is not JSON of nbformat 3 or 4",
     TOO_LARGE: "of max_file_bytes or more",
     EMPTY: "nothing but white space",
     UNDECODABLE: "not text in its declared encoding (PEP 263), by default UTF-8",
@@ -44,7 +48,7 @@ REASONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One Python file of an input, before any filter."""
+    """One source file of an input, before any filter."""
 
     path: str
     """Its name inside the source, with forward slashes."""
@@ -55,6 +59,8 @@ class Candidate:
     size_bytes: int = 0
     repository: str = ""
     licence: str = ""
+    language: str = "Python"
+    """A name of corpus/languages.py."""
     fault: str = ""
     """A key of REASONS when it was not read, else empty."""
 

@@ -1,4 +1,4 @@
-"""A Python file's bytes to its text, as the interpreter would read it (PEP 263)."""
+"""A source file's bytes to its text: a Python file's as the interpreter would read it (PEP 263), others' as UTF-8."""
 
 from __future__ import annotations
 
@@ -28,3 +28,14 @@ def decode_source(data: bytes) -> str:
     except (SyntaxError, LookupError, UnicodeError) as error:
         raise NotText(str(error)) from error
     return text
+
+
+def decode_utf8(data: bytes) -> str:
+    """The text of a file in another language than Python: UTF-8, a byte order mark left out, line ends kept.
+
+    Raises: NotText when it is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NotText(str(error)) from error

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from megatron_codex.config.corpus import FilterConfig
 from megatron_codex.corpus import candidates
 from megatron_codex.corpus.candidates import Candidate
-from megatron_codex.corpus.decode import NotText, decode_source
+from megatron_codex.corpus.decode import NotText, decode_source, decode_utf8
+from megatron_codex.corpus.languages import PYTHON, has_stamp
 from megatron_codex.corpus.statistics import HEAD_CHARS, Positions, measure_documents
 
 
@@ -29,7 +30,7 @@ class Decision(NamedTuple):
     reason: str
 
 
-Rule = Callable[[str, FilterConfig], Decision]
+Rule = Callable[[str, FilterConfig, str], Decision]
 
 KEEP = Decision(True, candidates.KEPT)
 
@@ -86,8 +87,9 @@ def examine(batch: Sequence[Candidate], config: FilterConfig) -> Examined:
     for i in np.flatnonzero(declared).tolist():
         if reasons[i] != candidates.KEPT:
             continue
+        decode = decode_source if batch[i].language == PYTHON else decode_utf8
         try:
-            text = decode_source(contents[i]).encode()
+            text = decode(contents[i]).encode()
         except NotText:
             reasons[i], text = candidates.UNDECODABLE, b""
         if text != contents[i]:
@@ -96,10 +98,17 @@ def examine(batch: Sequence[Candidate], config: FilterConfig) -> Examined:
     if recoded:
         data, offsets = _joined(contents)
         facts[recoded] = measure_documents(*_joined([contents[i] for i in recoded]))
-    for i, reason in zip(range(len(reasons)), _judge_batch(data, offsets, facts, config), strict=True):
+    for i, reason in enumerate(_judge_batch(batch, data, offsets, facts, config)):
         if reasons[i] == candidates.KEPT:
             reasons[i] = reason
     return Examined(batch, reasons, data, offsets, facts)
+
+
+def examine_one(candidate: Candidate, config: FilterConfig) -> tuple[Decision, str]:
+    """The decision on one file alone, and its text ("" when it has none)."""
+    examined = examine([candidate], config)
+    (reason,) = examined.reasons
+    return Decision(reason == candidates.KEPT, reason), examined.data.decode()
 
 
 def _content_of(candidate: Candidate, config: FilterConfig) -> tuple[str, bytes]:
@@ -120,7 +129,9 @@ def _joined(contents: Sequence[bytes]) -> tuple[bytes, Positions]:
     return b"".join(contents), np.cumsum([0, *map(len, contents)], dtype=np.int64)
 
 
-def _judge_batch(data: bytes, offsets: Positions, facts: NDArray[Any], config: FilterConfig) -> list[str]:
+def _judge_batch(
+    batch: Sequence[Candidate], data: bytes, offsets: Positions, facts: NDArray[Any], config: FilterConfig
+) -> list[str]:
     """`judge` of every text, by its facts; a text is looked at where they leave it open."""
 
     def by_text(which: NDArray[np.bool_], rule: Rule, *, num_bytes: int | None = None) -> NDArray[np.bool_]:
@@ -128,7 +139,8 @@ def _judge_batch(data: bytes, offsets: Positions, facts: NDArray[Any], config: F
         dropped = np.zeros(len(facts), bool)
         for i in np.flatnonzero(which).tolist():
             text = data[offsets[i] : offsets[i + 1]][:num_bytes]
-            dropped[i] = not rule(text.decode(errors="ignore"), config).keep  # a character may be cut at the end
+            # A character may be cut at the end.
+            dropped[i] = not rule(text.decode(errors="ignore"), config, batch[i].language).keep
         return dropped
 
     num_chars = facts["num_chars"]
@@ -156,32 +168,33 @@ def _judge_batch(data: bytes, offsets: Positions, facts: NDArray[Any], config: F
     return [str(reason) for reason in np.select(list(drops.values()), list(drops), candidates.KEPT)]
 
 
-def judge(text: str, config: FilterConfig) -> Decision:
+def judge(text: str, config: FilterConfig, language: str = PYTHON) -> Decision:
     """The first filter's answer that drops the text, else KEEP."""
-    for answer in (rule(text, config) for rule in FILTERS):
+    for answer in (rule(text, config, language) for rule in FILTERS):
         if not answer.keep:
             return answer
     return KEEP
 
 
-def empty(text: str, config: FilterConfig) -> Decision:
+def empty(text: str, config: FilterConfig, language: str = PYTHON) -> Decision:
     """Drop a file of nothing but white space."""
     return _drop(candidates.EMPTY) if not text or text.isspace() else KEEP
 
 
-def nul_bytes(text: str, config: FilterConfig) -> Decision:
+def nul_bytes(text: str, config: FilterConfig, language: str = PYTHON) -> Decision:
     """Drop what Python refuses to compile, mostly binary data."""
     return _drop(candidates.NUL_BYTES) if "\0" in text else KEEP
 
 
-def auto_generated(text: str, config: FilterConfig) -> Decision:
+def auto_generated(text: str, config: FilterConfig, language: str = PYTHON) -> Decision:
     """Drop a file whose first 2,048 characters carry a generator's stamp."""
-    if config.auto_generated and _GENERATED.search(text[:HEAD_CHARS]):
+    head = text[:HEAD_CHARS]
+    if config.auto_generated and (_GENERATED.search(head) or has_stamp(head, language)):
         return _drop(candidates.AUTO_GENERATED)
     return KEEP
 
 
-def average_line_length(text: str, config: FilterConfig) -> Decision:
+def average_line_length(text: str, config: FilterConfig, language: str = PYTHON) -> Decision:
     """Drop a file whose lines are long on average."""
     lengths = line_lengths(text)
     if lengths and sum(lengths) / len(lengths) > config.max_average_line_length:
@@ -189,14 +202,14 @@ def average_line_length(text: str, config: FilterConfig) -> Decision:
     return KEEP
 
 
-def maximum_line_length(text: str, config: FilterConfig) -> Decision:
+def maximum_line_length(text: str, config: FilterConfig, language: str = PYTHON) -> Decision:
     """Drop a file with a very long line."""
     if max(line_lengths(text), default=0) > config.max_line_length:
         return _drop(candidates.MAXIMUM_LINE_LENGTH)
     return KEEP
 
 
-def low_alphanumeric(text: str, config: FilterConfig) -> Decision:
+def low_alphanumeric(text: str, config: FilterConfig, language: str = PYTHON) -> Decision:
     """Drop a file with few letters and digits among all its characters."""
     if alphanumeric_share(text) < config.min_alphanumeric_share:
         return _drop(candidates.LOW_ALPHANUMERIC)

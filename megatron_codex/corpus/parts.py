@@ -118,7 +118,8 @@ class PartList:
 def extraction_of(unit: Unit, folder: Path, config: CorpusConfig) -> Extraction:
     """The unit's task. The part's name changes with the unit's files (names, sizes, times) and with what is done."""
     settings = {"filters": config_to_dict(config.filters), "keep_rejects": config.keep_rejects}
-    content = [unit.kind, str(unit.path), unit.names, _states(unit), settings]
+    chosen = [unit.selection.languages, unit.selection.notebooks, unit.max_archive_bytes]
+    content = [unit.kind, str(unit.path), unit.names, _states(unit), chosen, settings]
     return Extraction(unit, Part(folder / xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())))
 
 
@@ -157,8 +158,13 @@ def read_facts(part: Part) -> NDArray[Any]:
 
 
 def _states(unit: Unit) -> list[tuple[int, int]]:
-    """Size and time of change of each file that the unit reads; of one that is gone, nothing."""
-    paths = [unit.path / name for name in unit.names] if unit.kind == "files" else [unit.path]
+    """Size and time of change of each file that the unit reads, or that says what it reads."""
+    if unit.kind == "files":
+        paths = [unit.path / name for name in unit.names]
+    elif unit.kind == "git":
+        paths = [unit.path / "HEAD", unit.path / "packed-refs", *sorted((unit.path / "refs").rglob("*"))]
+    else:
+        paths = [unit.path]
     states = []
     for path in paths:
         try:
@@ -220,7 +226,7 @@ def _columns(found: Sequence[Candidate]) -> dict[str, pa.Array]:
     return columns
 
 
-_NAMES = ("path", "repository", "licence", "source")
+_NAMES = ("path", "repository", "licence", "language", "source")
 
 
 def _storable(name: str) -> str:

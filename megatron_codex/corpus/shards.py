@@ -25,6 +25,7 @@ _FILE = [
     ("path", pa.string()),
     ("repository", pa.string()),
     ("licence", pa.string()),
+    ("language", pa.string()),
     ("source", pa.string()),
     ("size_bytes", pa.int64()),  # of the file as it was read
 ]
@@ -32,7 +33,7 @@ SCHEMA = pa.schema([("content", pa.string()), *_FILE, ("hash", pa.string())])  #
 REJECTS_SCHEMA = pa.schema([("reason", pa.string()), *_FILE, ("content", pa.binary())])  # nothing where it was not read
 
 _ROW_GROUP_BYTES = 16_000_000
-_REPETITIVE = ["repository", "licence", "source", "reason"]
+_REPETITIVE = ["repository", "licence", "language", "source", "reason"]
 
 
 class TableWriter:

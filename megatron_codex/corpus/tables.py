@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from megatron_codex.corpus.candidates import NOT_PYTHON, Candidate
-from megatron_codex.corpus.discover import is_python
+from megatron_codex.corpus.languages import PYTHON, PYTHON_FILES, Selection
+from megatron_codex.corpus.members import Container, is_notebook
+from megatron_codex.corpus.stored_path import stored_path
 from megatron_codex.errors import InputError
 from megatron_codex.jsonl import read_numbered_jsonl
 
@@ -19,15 +21,18 @@ CONTENT_KEYS = ("content", "text", "code")
 PATH_KEYS = ("path", "max_stars_repo_path", "file_path", "filename")
 REPOSITORY_KEYS = ("repository", "repo", "repo_name", "max_stars_repo_name", "repository_name")
 LICENCE_KEYS = ("licence", "license", "licenses", "max_stars_repo_licenses", "detected_licenses")
+LANGUAGE_KEYS = ("lang", "language")
 """The first key that a row has is taken (The Stack v1 and v2, codeparrot, GitHub's BigQuery export)."""
 
-KNOWN_KEYS = CONTENT_KEYS + PATH_KEYS + REPOSITORY_KEYS + LICENCE_KEYS
+KNOWN_KEYS = CONTENT_KEYS + PATH_KEYS + REPOSITORY_KEYS + LICENCE_KEYS + LANGUAGE_KEYS + ("blob_id",)
 
 _ROWS_IN_A_BATCH = 64
 
 
-def read_table(path: Path, kind: Literal["jsonl", "parquet"]) -> Iterator[Candidate]:
-    """Every row of a table. A row whose path does not end in .py is not Python; one without a path is taken as such.
+def read_table(
+    path: Path, kind: Literal["jsonl", "parquet"], *, selection: Selection = PYTHON_FILES
+) -> Iterator[Candidate]:
+    """Every row of a table. Its language is told by its path, else by its language column; a row with neither is taken.
 
     Raises: InputError naming the file (and line) for a damaged table or a row without text.
     """
@@ -35,18 +40,38 @@ def read_table(path: Path, kind: Literal["jsonl", "parquet"]) -> Iterator[Candid
     for number, row in rows:
         content = row.get(_first(CONTENT_KEYS, row) or "")
         if not isinstance(content, str):
-            rule = f"no text under any of {', '.join(CONTENT_KEYS)}"
-            raise InputError(f"{path}:{number}", rule=rule, remedy="name the text's field so, or drop the row")
-        name = _text(row, PATH_KEYS)
-        yield Candidate(
-            path=name,
-            source=str(path),
-            content=content,
-            size_bytes=len(content.encode("utf-8", "surrogatepass")),
-            repository=_text(row, REPOSITORY_KEYS),
-            licence=_text(row, LICENCE_KEYS),
-            fault=NOT_PYTHON if name and not is_python(name) else "",
-        )
+            raise _no_text(f"{path}:{number}", row)
+        yield _candidate(row, content, str(path), selection)
+
+
+def _candidate(row: Mapping[str, Any], content: str, source: str, selection: Selection) -> Candidate:
+    name, repository, licence = (_text(row, keys) for keys in (PATH_KEYS, REPOSITORY_KEYS, LICENCE_KEYS))
+    label = _text(row, LANGUAGE_KEYS)
+    if name:
+        language = selection.language_of(name)
+    else:
+        language = selection.named(label) if label else selection.languages[0]
+    if language and is_notebook(name):
+        container = Container(source=source, repository=repository, licence=licence, selection=selection)
+        return container.notebook(name, content)
+    return Candidate(
+        path=stored_path(name),
+        source=source,
+        content=content,
+        size_bytes=len(content.encode("utf-8", "surrogatepass")),
+        repository=repository,
+        licence=licence,
+        language=language or PYTHON,
+        fault="" if language else NOT_PYTHON,
+    )
+
+
+def _no_text(where: str, row: Mapping[str, Any]) -> InputError:
+    if row.get("blob_id") is not None:
+        rule = "names a blob_id only, as The Stack v2 does: its texts lie in Software Heritage's store"
+        return InputError(where, rule=rule, remedy=f"fetch them first, into a column named {CONTENT_KEYS[0]}")
+    rule = f"no text under any of {', '.join(CONTENT_KEYS)}"
+    return InputError(where, rule=rule, remedy="name the text's field so, or drop the row")
 
 
 def read_parquet(path: Path, columns: Sequence[str] = KNOWN_KEYS) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/filters.py [--corpus DIR ...] [--rounds 5]
 
-The peer is what one writes without C++: numpy over a document's bytes, bytes.find for the stamps, XXH3-128 by xxhash. Its
-counts must be ours. Timings are no tests: run this by hand, alone.
+The peer is what one writes without C++: numpy over a document's bytes, bytes.find for the stamps, XXH3-128 by xxhash.
+Its counts must be ours. Timings are no tests: run this by hand, alone.
 """
 
 from __future__ import annotations

@@ -45,6 +45,13 @@ def test_from_files_to_tokens(tmp_path: Path) -> None:
         ),
         pytest.param("build_corpus.py", ["--input", "empty", "--output", "o"], "error: empty: holds no", id="empty"),
         pytest.param("build_corpus.py", ["--output", "o"], "error: input: is required", id="no-input"),
+        pytest.param("build_corpus.py", ["--explain", "gone.py"], "error: gone.py: no such file", id="explain"),
+        pytest.param(
+            "build_corpus.py",
+            ["--input", "empty", "--output", "o", "--languages", "Python", "Javscript"],
+            "error: languages: got 'Javscript'; no language that is known here; did you mean JavaScript?",
+            id="language",
+        ),
         pytest.param(
             "build_corpus.py",
             ["--input", "empty", "--output", "o", "--workers", "0"],
@@ -73,6 +80,15 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, tool: str, argume
     assert done.stderr.startswith(message)
     assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_one_file_is_explained_with_the_corpus_s_own_configuration(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x" * 50 + "\n")
+    (tmp_path / "corpus.yaml").write_text("input: [gone]\noutput: corpus\nfilters: {max_line_length: 40}\n")
+    done = run("build_corpus.py", "--config", "corpus.yaml", "--explain", "a.py", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("dropped: maximum_line_length")
+    assert not (tmp_path / "corpus").exists()
 
 
 @pytest.mark.parametrize("tool", ["build_corpus.py", "preprocess_data.py"])

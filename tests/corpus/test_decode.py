@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megatron_codex.corpus.decode import NotText, decode_source
+from megatron_codex.corpus.decode import NotText, decode_source, decode_utf8
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,10 @@ def test_any_bytes_are_text_or_not_text(data: bytes) -> None:
 def test_utf8_comes_back(text: str) -> None:
     data = ("#\n#\n" + text).encode()
     assert decode_source(data).encode() == data
+
+
+def test_other_languages_are_utf8_whatever_they_declare() -> None:
+    assert decode_utf8(codecs.BOM_UTF8 + "// coding: latin-1\r\né".encode()) == "// coding: latin-1\r\né"
+    for data in (b"// coding: latin-1\n\xe9", "x".encode("utf-16"), b"\xed\xa0\x80"):
+        with pytest.raises(NotText):
+            decode_utf8(data)

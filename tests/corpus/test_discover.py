@@ -67,7 +67,7 @@ def test_archives_in_a_directory_are_opened_when_they_are_what_it_holds(
     with caplog.at_level(logging.WARNING):
         kinds = [kind for kind, _, _ in found(tmp_path / "folder", archives_in_directories=mode)]
     assert kinds == (["files"] if with_sources else []) + (["parquet", "zip"] if opened else [])
-    assert ("2 archives and tables in it are not opened" in caplog.text) == (not opened)
+    assert ("2 archives, repositories and tables in it are not opened" in caplog.text) == (not opened)
 
 
 def test_excluded_names_are_passed_over_below_the_input_only(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_inputs_are_read_in_the_order_given_and_directories_by_name(tmp_path: Pa
 
 def test_shards_of_the_corpus_are_read(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
-    other = dict.fromkeys(["path", "repository", "licence", "source", "hash"], "")
+    other = dict.fromkeys(["path", "repository", "licence", "language", "source", "hash"], "")
     for text in ("one", "two"):
         with TableWriter(tmp_path / f"shards/{text}.parquet", SCHEMA) as writer:
             writer.add(pa.Table.from_pylist([{"content": text, "size_bytes": 3, **other}], SCHEMA), np.array([3]))

@@ -15,8 +15,8 @@ from megatron_codex.errors import InputError
 def row(number: int, size: int = 100) -> Row:
     content = str(number) * size
     return {
-        "content": content, "path": f"{number}.py", "repository": "r", "licence": "", "source": "s",
-        "size_bytes": len(content), "hash": f"{number:032x}",
+        "content": content, "path": f"{number}.py", "repository": "r", "licence": "", "language": "Python",
+        "source": "s", "size_bytes": len(content), "hash": f"{number:032x}",
     }  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def write(path: Path, *pieces: list[Row]) -> None:
 def test_documents_come_back_with_the_columns_of_the_format(tmp_path: Path) -> None:
     rows = [row(1), {**row(2), "content": "é\0\r\n"}]
     write(tmp_path / "a.parquet", rows)
-    columns = ["content", "path", "repository", "licence", "source", "size_bytes", "hash"]
+    columns = ["content", "path", "repository", "licence", "language", "source", "size_bytes", "hash"]
     assert pq.read_schema(tmp_path / "a.parquet").names == columns
     assert list(read_documents(tmp_path / "a.parquet")) == rows
 

@@ -8,7 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from megatron_codex.corpus.candidates import NOT_PYTHON
+from megatron_codex.config.corpus import FilterConfig
+from megatron_codex.corpus.candidates import BROKEN_NOTEBOOK, NOT_PYTHON, UNDECODABLE
+from megatron_codex.corpus.filters import examine_one
+from megatron_codex.corpus.languages import selection_of
 from megatron_codex.corpus.tables import parquet_shape, read_parquet, read_table
 from megatron_codex.errors import InputError
 
@@ -38,6 +41,22 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
             {"text": "x", "path": "a.py", "repo": "r", "license": "mit"}, "a.py", "r", "mit", id="short-names"
         ),
         pytest.param({"code": "x", "repo_name": "r", "path": "a.py"}, "a.py", "r", "", id="codeparrot-clean"),
+        pytest.param(
+            {
+                "content": "x",
+                "blob_id": "4c1f",
+                "path": "/src/x.py",
+                "repo_name": "me/it",
+                "detected_licenses": ["MIT", "BSD-3-Clause"],
+                "license_type": "permissive",
+                "language": "Python",
+            },
+            "src/x.py",
+            "me/it",
+            "MIT, BSD-3-Clause",
+            id="the-stack-v2-with-texts",
+        ),
+        pytest.param({"content": "x", "path": "../../a.py", "licenses": []}, "a.py", "", "", id="no-licence"),
         pytest.param({"content": "x"}, "", "", "", id="content-only"),
         pytest.param({"text": "x", "content": None, "path": None, "license": None}, "", "", "", id="empty-columns"),
     ],
@@ -93,3 +112,46 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path, damage: str) -> None:
     )
     with pytest.raises(InputError, match=r"t\.parquet: not readable as Parquet"):
         list(read_table(path, "parquet"))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_row_s_language_is_that_of_its_path_or_its_column(tmp_path: Path, kind: Any) -> None:
+    rows = [
+        {"content": "x", "path": "a.js", "lang": "Python"},
+        {"content": "x", "path": None, "lang": "javascript"},
+        {"content": "x", "path": None, "lang": "Haskell"},
+        {"content": "x", "path": "a.hs", "lang": None},
+        {"content": "x", "path": None, "lang": None},
+    ]
+    path = write(tmp_path / f"t.{kind}", rows)
+    selection = selection_of(["Python", "JavaScript"], notebooks=False)
+    found = [(item.language, item.fault) for item in read_table(path, kind, selection=selection)]
+    assert found == [
+        ("JavaScript", ""), ("JavaScript", ""), ("Python", NOT_PYTHON), ("Python", NOT_PYTHON), ("Python", ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_notebooks_in_a_table_are_read_where_they_are_asked_for(tmp_path: Path, kind: Any) -> None:
+    cell = {"cell_type": "code", "source": "x = 1", "metadata": {}}
+    rows = [
+        {"content": json.dumps({"nbformat": 4, "cells": [cell]}), "path": "a.ipynb", "repo": "r", "license": "MIT"},
+        {"content": "no notebook", "path": "b.ipynb", "repo": "r", "license": "MIT"},
+    ]
+    path = write(tmp_path / f"t.{kind}", rows)
+    assert [item.fault for item in read_table(path, kind)] == [NOT_PYTHON, NOT_PYTHON]
+    good, broken = read_table(path, kind, selection=selection_of(["Python"], notebooks=True))
+    assert (good.content, good.path, good.repository, good.licence) == ("x = 1\n", "a.ipynb", "r", "MIT")
+    assert (broken.fault, broken.content) == (BROKEN_NOTEBOOK, b"")
+
+
+def test_the_stack_v2_without_texts_says_where_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", [{"blob_id": "4c1f", "path": "/a.py", "repo_name": "r"}])
+    with pytest.raises(InputError, match=r"t\.parquet:1: names a blob_id only, as The Stack v2 does"):
+        list(read_table(path, "parquet"))
+
+
+def test_half_a_character_in_a_line_is_counted_not_raised(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"content": "x = \'\\ud83d\'", "path": "\\ud83d.py"}\n')
+    (candidate,) = read_table(tmp_path / "t.jsonl", "jsonl")
+    assert examine_one(candidate, FilterConfig())[0].reason == UNDECODABLE
