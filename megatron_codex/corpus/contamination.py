@@ -72,18 +72,21 @@ class _Match(NamedTuple):
 
 
 class _Table:
-    """Hashes that are looked for, [num_hashes] sorted, behind a filter that most others do not pass."""
+    """Hashes that are looked for, [num_hashes] sorted, behind a filter that others pass once in a thousand times."""
 
     def __init__(self, hashes: Iterable[int]) -> None:
         self.hashes = np.unique(np.fromiter(hashes, np.uint64))
         bits = max(16, (32 * len(self.hashes)).bit_length())
         self._shift = np.uint64(64 - bits)
-        self._filter = np.zeros(1 << bits, np.bool_)
-        self._filter[self.hashes >> self._shift] = True
+        self._mask = np.uint64((1 << bits) - 1)
+        self._by_high_bits, self._by_low_bits = np.zeros((2, 1 << bits), np.bool_)
+        self._by_high_bits[self.hashes >> self._shift] = True
+        self._by_low_bits[self.hashes & self._mask] = True
 
     def find(self, runs: Hashes) -> Positions:
         """Positions of those runs whose hash is in the table, rising."""
-        found = np.flatnonzero(self._filter[(runs >> self._shift).view(np.int64)])
+        found = np.flatnonzero(self._by_high_bits.take((runs >> self._shift).view(np.int64)))
+        found = found[self._by_low_bits[runs[found] & self._mask]]
         places = np.searchsorted(self.hashes, runs[found])
         places[places == len(self.hashes)] = 0
         return found[self.hashes[places] == runs[found]] if len(self.hashes) else found[:0]
