@@ -3,7 +3,7 @@
     python tests/benchmarks/decontamination.py [--problems FILE ...] [--corpus DIR ...] [--rounds 5]
 
 Default: HumanEval's problems, and the Python files of the interpreter's standard library and the installed packages.
-Beside it, a plain Python set of 13-grams over the first megabytes gives the same n-gram hits: its rate is what numpy saves.
+Beside it, a plain Python dictionary of 13-grams over the first megabytes, which must give the same n-gram hits.
 Timings are no tests: run this by hand, alone.
 """
 
