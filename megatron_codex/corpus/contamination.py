@@ -6,8 +6,8 @@ A document holds a problem when it has
 (exact) its solution or its docstring, white space aside, from the first word to the last; or
 (ngram) as many words in a row as ngram_words, of its prompt and solution or of its tests, that tell the problem. Words
     are compared (words.py says what they are), so that layout, punctuation and case do not matter.
-Words tell a problem when no more than four problems have them and at least half are different names; of tests, which are
-mostly numbers, one long name is enough.
+Words tell a problem when no more than four problems have them and at least half are different names; of tests, which
+are mostly numbers, one long name is enough.
 
 Speed: the documents' runs of words are hashed and looked up in a table; only what is found there is compared as text.
 """
@@ -211,7 +211,7 @@ def _has_names(ngram: bytes) -> bool:
 
 
 def _has_long_name(ngram: bytes) -> bool:
-    """Whether a word is a name of eight characters or more: tests are mostly numbers, after the name of what they call."""
+    """Whether a word is a name of eight characters or more: tests are the name of what they call, and numbers."""
     return any(len(word) >= 8 and not word[:1].isdigit() for word in ngram.split())
 
 
