@@ -6,7 +6,8 @@ A document holds a problem when it has
 (exact) its solution or its docstring, white space aside, from the first word to the last; or
 (ngram) as many words in a row as ngram_words, of its prompt and solution or of its tests, that tell the problem. Words
     are compared (words.py says what they are), so that layout, punctuation and case do not matter.
-Words tell a problem when at least half of them are different names, and no more than four problems have them.
+Words tell a problem when no more than four problems have them and at least half are different names; of tests, which
+are mostly numbers, one long name is enough.
 
 Speed: the documents' runs of words are hashed and looked up in a table; only what is found there is compared as text.
 """
@@ -72,21 +73,24 @@ class _Match(NamedTuple):
 
 
 class _Table:
-    """Hashes that are looked for, [num_hashes] sorted, behind a filter that most others do not pass."""
+    """Hashes that are looked for, [num_hashes] sorted, behind a filter that others pass once in a thousand times."""
 
     def __init__(self, hashes: Iterable[int]) -> None:
         self.hashes = np.unique(np.fromiter(hashes, np.uint64))
         bits = max(16, (32 * len(self.hashes)).bit_length())
         self._shift = np.uint64(64 - bits)
-        self._filter = np.zeros(1 << bits, np.bool_)
-        self._filter[self.hashes >> self._shift] = True
+        self._mask = np.uint64((1 << bits) - 1)
+        self._by_high_bits, self._by_low_bits = np.zeros((2, 1 << bits), np.bool_)
+        self._by_high_bits[self.hashes >> self._shift] = True
+        self._by_low_bits[self.hashes & self._mask] = True
 
     def find(self, runs: Hashes) -> Positions:
         """Positions of those runs whose hash is in the table, rising."""
-        found = np.flatnonzero(self._filter[(runs >> self._shift).view(np.int64)])
-        places = np.searchsorted(self.hashes, runs[found])
-        places[places == len(self.hashes)] = 0
-        return found[self.hashes[places] == runs[found]] if len(self.hashes) else found[:0]
+        found = np.flatnonzero(self._by_high_bits.take((runs >> self._shift).view(np.int64)))
+        found = found[self._by_low_bits[runs[found] & self._mask]]
+        places = np.searchsorted(self.hashes, runs[found])  # np.isin would sort the table at every call
+        same: Positions = found[self.hashes.take(places, mode="clip") == runs[found]] if len(self.hashes) else found[:0]
+        return same
 
 
 class ProblemIndex:
@@ -185,15 +189,16 @@ def _ngrams(problems: Sequence[ProblemTexts], ngram_words: int) -> dict[int, dic
     tasks: dict[bytes, set[int]] = defaultdict(set)
     hashes: dict[bytes, int] = {}
     for task, problem in enumerate(problems):
-        for text in (problem.program, problem.tests):
+        for text, tells in ((problem.program, _has_names), (problem.tests, _has_long_name)):
             words = _words(text)
             for position, run in enumerate(run_hashes(prefix_sums(hash_words(words)), ngram_words).tolist()):
                 ngram = words.text(position, ngram_words)
-                tasks[ngram].add(task)
-                hashes[ngram] = run
+                if tells(ngram):
+                    tasks[ngram].add(task)
+                    hashes[ngram] = run
     found: dict[int, dict[bytes, tuple[int, ...]]] = defaultdict(dict)
     for ngram, of in tasks.items():
-        if len(of) <= _MAX_TASKS and _has_names(ngram):
+        if len(of) <= _MAX_TASKS:
             found[hashes[ngram]][ngram] = tuple(sorted(of))
     return dict(found)
 
@@ -203,6 +208,11 @@ def _has_names(ngram: bytes) -> bool:
     words = ngram.split()
     names = {word for word in words if len(word) > 1 and not word[:1].isdigit()}
     return 2 * len(names) >= len(words)
+
+
+def _has_long_name(ngram: bytes) -> bool:
+    """Whether a word is a name of eight characters or more: tests are the name of what they call, and numbers."""
+    return any(len(word) >= 8 and not word[:1].isdigit() for word in ngram.split())
 
 
 def _words(text: str) -> Words:

@@ -30,7 +30,11 @@ largest repositories known have about a million."""
 _MAX_PATH_CHARS = 4_096
 _MAX_RESTARTS = 10
 
-_GIT = ("git", "--no-replace-objects", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_SETTINGS = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.bigFileThreshold": "16m",  # larger files are not held in memory by git
+}
 _ENVIRONMENT = {
     "LC_ALL": "C",
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -140,7 +144,9 @@ class _Objects:
     """The objects of one repository. A process that dies of a damaged object is started again, a few times."""
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
-        self._command = [*_GIT, f"--git-dir={path.resolve()}", "cat-file", "--batch"]
+        settings = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
+        location = f"--git-dir={path.resolve()}"
+        self._command = ["git", "--no-replace-objects", *settings, location, "cat-file", "--batch"]
         self._max_bytes = max_bytes
         self._num_bytes = 0
         self._restarts = 0

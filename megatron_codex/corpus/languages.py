@@ -127,5 +127,6 @@ def _stamps(language: str) -> re.Pattern[str] | None:
     if language == PYTHON:
         return None
     markers = "|".join(map(re.escape, row.comments))
-    any_comment = rf"^\s*(?:{markers})\W*(?i:generated) (?i:by|from)\b"
-    return re.compile("|".join([any_comment, *row.stamps]), re.MULTILINE)
+    # In lower case at the start of the file only: further down it is the middle of a sentence.
+    in_comment = rf"\A\s*(?:{markers})\W*(?i:generated (?:by|from))\b|^\s*(?:{markers})\W*G(?i:enerated (?:by|from))\b"
+    return re.compile("|".join([in_comment, *row.stamps]), re.MULTILINE)

@@ -34,7 +34,8 @@ class Container:
 
     def fault(self, name: str, reason: str, *, size_bytes: int = 0) -> Candidate:
         """A file that is not read; name "" for the container itself."""
-        return Candidate(path=stored_path(name), source=self.source, size_bytes=size_bytes, fault=reason)
+        language = self.selection.language_of(name) or self.selection.languages[0]
+        return self._candidate(name, size_bytes=size_bytes, fault=reason, language=language)
 
     def read(self, handle: IO[bytes], name: str, declared_bytes: int) -> Candidate:
         """The file behind a handle, or TOO_LARGE: declared sizes are not trusted with memory.

@@ -1,7 +1,7 @@
 """Words of documents and hashes of runs of them: bytes in, positions and 64-bit numbers out, a few numpy passes each.
 
 A word is a longest run of ASCII letters, digits, underscores and bytes of 0x80 or more, ASCII letters in lower case;
-all else stands between words. A word ends where its document ends. About 150 MB/s a core.
+all else stands between words. A word ends where its document ends.
 """
 
 from __future__ import annotations

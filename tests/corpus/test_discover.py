@@ -10,7 +10,8 @@ import pytest
 from megatron_codex.config.corpus import CorpusConfig
 from megatron_codex.corpus import discover
 from megatron_codex.corpus.discover import find_units
-from megatron_codex.errors import InputError
+from megatron_codex.corpus.languages import Selection
+from megatron_codex.errors import ConfigError, InputError
 
 
 def make(root: Path, *names: str) -> Path:
@@ -110,3 +111,22 @@ def test_an_input_with_nothing_to_read_is_named(tmp_path: Path, name: str, messa
     (tmp_path / "zero.tar").touch()
     with pytest.raises(InputError, match=message):
         found(tmp_path / "good.py", tmp_path / name)
+
+
+def test_what_is_read_of_a_container_goes_with_it(tmp_path: Path) -> None:
+    make(tmp_path, "a.tar", "b.ipynb", "c.go", "d.py")
+    inputs = (tmp_path, tmp_path / "a.tar")
+    changes: dict[str, Any] = {"languages": ("Go",), "notebooks": True, "max_archive_bytes": 7}
+    units = find_units(CorpusConfig(input=inputs, output=Path("unused"), **changes))
+    assert [(unit.kind, unit.names) for unit in units] == [("files", ("b.ipynb", "c.go")), ("tar", ())]
+    selection = Selection(languages=("Go",), notebooks=True)
+    assert {(unit.selection, unit.max_archive_bytes) for unit in units} == {(selection, 7)}
+
+
+@pytest.mark.parametrize(
+    ("values", "field"), [({"languages": ()}, "languages"), ({"max_archive_bytes": 0}, "max_archive_bytes")]
+)
+def test_values_that_make_no_sense_are_refused(values: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        CorpusConfig(input=(Path("a"),), output=Path("b"), **values)
+    assert [fault.field for fault in caught.value.faults] == [field]

@@ -15,6 +15,7 @@ from megatron_codex.config.corpus import CorpusConfig
 from megatron_codex.corpus import git_repositories
 from megatron_codex.corpus.candidates import ARCHIVE_TOO_LARGE, NOT_A_FILE, TOO_LARGE, UNREADABLE, Candidate
 from megatron_codex.corpus.discover import Unit, find_units
+from megatron_codex.corpus.languages import selection_of
 from megatron_codex.corpus.readers import read_unit
 from megatron_codex.errors import InputError
 
@@ -96,7 +97,9 @@ def test_links_and_submodules_are_no_files(tmp_path: Path) -> None:
     add(bare, "120000", target, "link.md")
     add(bare, "160000", "1" * 40, "vendor/library")
     commit(bare)
-    assert [item for item in named(read(bare)) if item[1]] == [("link.py", NOT_A_FILE), ("vendor/library", NOT_A_FILE)]
+    selection = selection_of(["JavaScript", "Python"], notebooks=False)
+    found = [(item.path, item.fault, item.language) for item in read(bare, selection=selection) if item.fault]
+    assert found == [("link.py", NOT_A_FILE, "Python"), ("vendor/library", NOT_A_FILE, "JavaScript")]
 
 
 def test_a_repository_without_a_commit_is_counted_once(tmp_path: Path) -> None:
