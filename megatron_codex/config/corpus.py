@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from megatron_codex.config.execution import ExecutionConfig
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.errors import Fault, raise_faults
 
@@ -79,7 +80,7 @@ class PreprocessConfig:
     input: tuple[Path, ...]
     """Parquet or .jsonl(.gz|.zst) files, or directories of them (read in the order of their names)."""
     output_prefix: Path
-    """PREFIX of the files to make: PREFIX.bin, PREFIX.idx, PREFIX.manifest.json."""
+    """PREFIX of the files to make: PREFIX.bin, PREFIX.idx, PREFIX.manifest.json (PREFIX.partial/ meanwhile)."""
     json_key: str = "text"
     """Field of a JSON line that holds the text; Parquet files without such a column are read from `content`."""
     append_eod: bool = True
@@ -96,6 +97,11 @@ class PreprocessConfig:
     def num_workers(self) -> int:
         """Processes to use."""
         return self.workers or available_cores()
+
+    @property
+    def execution(self) -> ExecutionConfig:
+        """Where the tasks run."""
+        return ExecutionConfig(workers=self.num_workers)
 
 
 def available_cores() -> int:

@@ -30,7 +30,7 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], *, num_workers:
         return
     # Processes start afresh: forking one that runs threads (pyarrow, tqdm) can deadlock.
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_quietly_on_interrupt)
+    executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=end_quietly_on_interrupt)
     under_way: deque[Future[R]] = deque()
     try:
         for item in items:
@@ -46,6 +46,6 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], *, num_workers:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_quietly_on_interrupt() -> None:
+def end_quietly_on_interrupt() -> None:
     """Ctrl-C reaches every process of the terminal: a worker ends at once, the parent speaks and cleans up."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
