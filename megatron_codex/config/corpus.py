@@ -104,6 +104,49 @@ class PreprocessConfig:
         return ExecutionConfig(workers=self.num_workers)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig:
+    """Several .bin/.idx datasets -> one, in the order given."""
+
+    input: tuple[Path, ...]
+    """PREFIXes of the datasets to join: PREFIX.bin, PREFIX.idx and, to be traceable, PREFIX.manifest.json."""
+    output_prefix: Path
+    """PREFIX of the files to make: PREFIX.bin, PREFIX.idx, PREFIX.manifest.json."""
+
+    def __post_init__(self) -> None:
+        raise_faults(_common_faults(self.input, None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """What a .bin/.idx dataset holds: documents as text, statistics of its tokens."""
+
+    input: Path
+    """PREFIX of PREFIX.bin and PREFIX.idx; PREFIX.manifest.json names the tokenizer."""
+    documents: tuple[int, ...] = ()
+    """Positions of documents to show, from 0; negative ones count from the end."""
+    num_samples: int = 0
+    """Further documents to show, drawn at random."""
+    seed: int = 0
+    """Of the draws: of num_samples and of measured_documents."""
+    measured_documents: int = 1000
+    """Documents drawn to measure bytes per token and what the runs of spaces save; 0: none."""
+    num_frequent: int = 10
+    """Most frequent tokens to list."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def __post_init__(self) -> None:
+        names = ("num_samples", "seed", "measured_documents", "num_frequent")
+        raise_faults(
+            [
+                Fault(field=name, value=getattr(self, name), rule="must not be negative", remedy="give 0 or more")
+                for name in names
+                if getattr(self, name) < 0
+            ]
+        )
+
+
 def available_cores() -> int:
     """Cores that this process may run on (its affinity mask, which SLURM and taskset narrow)."""
     return len(os.sched_getaffinity(0))

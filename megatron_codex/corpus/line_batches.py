@@ -25,7 +25,7 @@ from megatron_codex.jsonl import DECODE_ERRORS, not_text, open_bytes, parse_line
 from megatron_codex.native.library import library
 
 _BLOCK_BYTES = 8_000_000
-_READ_BYTES = 1 << 18
+_COMPRESSED_READ_BYTES = 1 << 18
 
 _TEXT, _BLANK, _DOUBTFUL = range(3)  # csrc/cpu/json/lines.h
 
@@ -56,7 +56,8 @@ def line_batches(path: Path, positions: range, key: str) -> Iterator[TextBatch]:
         return f"{path}:{_count_lines(path, positions.start) + num_lines + line + 1}"
 
     with open_bytes(path) as binary:
-        blocks = _whole_lines(binary, positions)
+        is_plain = path.suffix == ".jsonl"
+        blocks = _whole_lines(binary, positions, read_bytes=_BLOCK_BYTES if is_plain else _COMPRESSED_READ_BYTES)
         while True:
             try:
                 block = next(blocks, None)
@@ -68,7 +69,9 @@ def line_batches(path: Path, positions: range, key: str) -> Iterator[TextBatch]:
             parsed: dict[int, bytes | None] = {}
             for line in np.flatnonzero(found.kinds == _DOUBTFUL).tolist():
                 try:
-                    parsed[line] = _parsed_text(block[found.line_starts[line] : found.line_starts[line + 1]], key)
+                    parsed[line] = _parsed_text(
+                        bytes(block[found.line_starts[line] : found.line_starts[line + 1]]), key
+                    )
                 except UnicodeDecodeError as error:
                     raise not_text(where(line), error) from error
                 except InputError as error:
@@ -77,14 +80,14 @@ def line_batches(path: Path, positions: range, key: str) -> Iterator[TextBatch]:
             yield _batch(found, parsed)
 
 
-def extract_texts(block: bytes, key: str) -> LineTexts:
+def extract_texts(block: memoryview, key: str) -> LineTexts:
     """The texts under `key` of a block of whole lines, as far as the C++ library has no doubt; without it, of none."""
     native = library()
     if native is not None:
         texts, text_starts, line_starts, kinds = native.extract_texts(block, key=key)
         return LineTexts(texts=texts.data, text_starts=text_starts, line_starts=line_starts, kinds=kinds)
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
-    if not block.endswith(b"\n"):
+    if len(ends) == 0 or ends[-1] != len(block):
         ends = np.append(ends, len(block))
     return LineTexts(
         texts=b"",
@@ -123,7 +126,7 @@ def _batch(found: LineTexts, parsed: dict[int, bytes | None]) -> TextBatch:
     return TextBatch(data=data, offsets=offsets, is_utf8=not parsed)  # a parsed one may hold lone surrogates
 
 
-def _whole_lines(binary: IO[bytes], positions: range) -> Iterator[bytes]:
+def _whole_lines(binary: IO[bytes], positions: range, *, read_bytes: int) -> Iterator[memoryview]:
     """The lines that begin at one of the positions, in blocks. What can be read before an error is given before it."""
     if positions.start:
         binary.seek(positions.start - 1)
@@ -131,37 +134,37 @@ def _whole_lines(binary: IO[bytes], positions: range) -> Iterator[bytes]:
     else:
         position = 0
     pending = b""
-    reads = _blocks(binary)
+    reads = _blocks(binary, read_bytes)
     while position < positions.stop:
         content = next(reads, None)
         if content is None:
             if pending:
-                yield pending
+                yield memoryview(pending)
             return
         block = pending + content
         end = block.rfind(b"\n") + 1
         if end > positions.stop - position:
             # The last line that belongs here is the one that ends at the first line feed from there.
-            yield block[: block.index(b"\n", positions.stop - position - 1) + 1]
+            yield memoryview(block)[: block.index(b"\n", positions.stop - position - 1) + 1]
             return
         if end:
-            yield block[:end]
+            yield memoryview(block)[:end]
         pending = block[end:]
         position += end
 
 
-def _blocks(binary: IO[bytes]) -> Iterator[bytes]:
-    """The stream in blocks of about _BLOCK_BYTES."""
+def _blocks(binary: IO[bytes], read_bytes: int) -> Iterator[bytes]:
+    """The stream in blocks of about _BLOCK_BYTES, the last shorter; an error comes after what was read before it."""
     while True:
         reads: list[bytes] = []
         fault: Exception | None = None
         try:
-            while len(reads) * _READ_BYTES < _BLOCK_BYTES and (content := binary.read(_READ_BYTES)):
+            while len(reads) * read_bytes < _BLOCK_BYTES and (content := binary.read(read_bytes)):
                 reads.append(content)
         except DECODE_ERRORS as error:
             fault = error
         if reads:
-            yield b"".join(reads)
+            yield reads[0] if len(reads) == 1 else b"".join(reads)
         if fault is not None:
             raise fault
         if not reads:

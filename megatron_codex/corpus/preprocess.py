@@ -30,7 +30,7 @@ from megatron_codex.corpus.token_parts import DamagedPart, PartCounts, read_coun
 from megatron_codex.corpus.token_tasks import TASK_BYTES, TokenSettings, TokenTask, encode_task, plan_tasks
 from megatron_codex.corpus.unfinished import Unfinished
 from megatron_codex.data.indexed import IndexedDatasetWriter, bin_path, idx_path
-from megatron_codex.errors import InputError
+from megatron_codex.errors import InputError, WorkError
 from megatron_codex.files import require_absent, require_file, sha256_file
 from megatron_codex.log import progress
 from megatron_codex.manifest import write_manifest
@@ -177,7 +177,8 @@ def _drop_damaged(tasks: Sequence[TokenTask], dtype: np.dtype[Any]) -> None:
     """Check what an earlier run left: parts are not fsynced (token_parts.py)."""
     for task in filter(_is_done, tasks):
         try:
-            read_part(task.part, dtype)
+            for _ in read_part(task.part, dtype):
+                pass
         except DamagedPart:
             logger.warning("%s: not whole, it is made again", task.part)
             task.part.unlink()
@@ -193,6 +194,11 @@ def _join(tasks: Sequence[TokenTask], joined: Path, dtype: np.dtype[Any], *, whe
         raise InputError(where, rule="no tokens were added", remedy="give input that has documents")
     with IndexedDatasetWriter(joined, dtype) as writer:
         for task in progress(tasks, total=len(tasks), description="join", unit="parts"):
-            writer.add_documents(*read_part(task.part, dtype))
+            try:
+                for ids, sizes in read_part(task.part, dtype):
+                    writer.add_documents(ids, sizes)
+            except DamagedPart as error:
+                task.part.unlink()
+                raise WorkError(f"{task.part}: not whole; run again, and it alone is made again") from error
         writer.finalize()
     return PartCounts(**totals)

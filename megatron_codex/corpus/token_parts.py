@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 
 _MAGIC = b"MCXPART1"
 _FOOTER = struct.Struct("<QQQQQ8s")  # tokens, documents, empty documents, bytes of text, XXH3-64, magic
+
+_BLOCK_DOCUMENTS = 1 << 16
+_BLOCK_TOKENS = 1 << 22
 
 
 class DamagedPart(Exception):
@@ -93,14 +97,35 @@ def read_counts(path: Path, dtype: np.dtype[Any]) -> PartCounts:
     return counts
 
 
-def read_part(path: Path, dtype: np.dtype[Any]) -> tuple[NDArray[np.integer[Any]], NDArray[np.int32]]:
-    """(token ids, document lengths) of a part, memory-mapped. Raises: DamagedPart when it is not as it was written."""
+def read_part(path: Path, dtype: np.dtype[Any]) -> Iterator[tuple[NDArray[np.integer[Any]], NDArray[np.int32]]]:
+    """Yield (token ids, lengths) of a few whole documents at a time.
+
+    Memory: about 8 MB, or the longest document. Raises: DamagedPart, at the end at the latest, when the part is not as
+    it was written.
+    """
     counts, checksum = _read_footer(path, dtype)
-    content = np.memmap(path, np.uint8, "r")[: -_FOOTER.size]
-    if xxhash.xxh3_64_intdigest(content.data) != checksum:
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as tokens, path.open("rb") as lengths:
+        lengths.seek(counts.num_tokens * dtype.itemsize)
+        remaining = counts.num_tokens
+        for start in range(0, counts.num_documents, _BLOCK_DOCUMENTS):
+            sizes = np.fromfile(lengths, "<i4", min(_BLOCK_DOCUMENTS, counts.num_documents - start))
+            ends = np.cumsum(sizes, dtype=np.int64)
+            if sizes.min() < 0 or ends[-1] > remaining:
+                raise DamagedPart(path)
+            remaining -= int(ends[-1])
+            first = begin = 0
+            while first < len(sizes):
+                stop = max(first + 1, int(np.searchsorted(ends, begin + _BLOCK_TOKENS, side="right")))
+                ids = np.fromfile(tokens, dtype.newbyteorder("<"), int(ends[stop - 1]) - begin)
+                digest.update(ids.data)
+                yield ids, sizes[first:stop]
+                first, begin = stop, int(ends[stop - 1])
+        lengths.seek(counts.num_tokens * dtype.itemsize)
+        for start in range(0, counts.num_documents, _BLOCK_DOCUMENTS):
+            digest.update(np.fromfile(lengths, "<i4", min(_BLOCK_DOCUMENTS, counts.num_documents - start)).data)
+    if remaining or digest.intdigest() != checksum:
         raise DamagedPart(path)
-    ids, sizes = np.split(content, [counts.num_tokens * dtype.itemsize])
-    return ids.view(dtype.newbyteorder("<")), sizes.view("<i4")
 
 
 def _read_footer(path: Path, dtype: np.dtype[Any]) -> tuple[PartCounts, int]:

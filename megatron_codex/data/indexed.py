@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,15 +121,7 @@ class IndexedDatasetWriter:
         if not self.num_tokens:
             self._abort()
             raise InputError(self.prefix, rule="no tokens were added", remedy="give input that has documents")
-        self._idx.flush()
-        with Path(self._idx.name).open("rb") as written:
-            written.seek(_HEADER.size)
-            pointer = 0
-            for start in range(0, len(self), _BLOCK):
-                sizes = np.fromfile(written, "<i4", min(_BLOCK, len(self) - start))
-                ends = np.cumsum(sizes, dtype=np.int64) * self.dtype.itemsize + pointer
-                self._idx.write((ends - sizes.astype(np.int64) * self.dtype.itemsize).astype("<i8", copy=False).data)
-                pointer = int(ends[-1])
+        _write_pointers(self._idx, len(self), self.dtype.itemsize)
         for start in range(0, len(self) + 1, _BLOCK):
             self._idx.write(np.arange(start, min(start + _BLOCK, len(self) + 1), dtype="<i8").data)
         self._idx.seek(0)
@@ -137,6 +131,47 @@ class IndexedDatasetWriter:
     def _abort(self) -> None:
         """Remove the temporary files: atomic_file keeps nothing when its block raises."""
         self._open_files.__exit__(InterruptedError, InterruptedError(), None)
+
+
+def write_joined_index(handle: IO[bytes], prefixes: Sequence[Path | str]) -> None:
+    """Write the .idx of several datasets' tokens one after the other, to a file opened for it, block by block.
+
+    The datasets have one token type, and all have modes or none has. One is open at a time, however many there are.
+    """
+    shapes = [(len(part.sizes), len(part.documents) - 1) for part in map(read_index_arrays, prefixes)]
+    num_sequences, num_documents = (sum(counts) for counts in zip(*shapes, strict=True))
+    dtype = read_index_arrays(prefixes[0]).dtype
+    code = next(code for code, kind in DTYPE_CODES.items() if kind == dtype)
+    handle.write(_HEADER.pack(MAGIC, VERSION, code, num_sequences, num_documents + 1))
+    for part in map(read_index_arrays, prefixes):
+        _write_blocks(handle, part.sizes)
+    _write_pointers(handle, num_sequences, dtype.itemsize)
+    handle.write(struct.pack("<q", 0))
+    before = 0
+    for part in map(read_index_arrays, prefixes):
+        _write_blocks(handle, part.documents[1:], added=before)
+        before += len(part.sizes)
+    for part in map(read_index_arrays, prefixes):
+        if part.modes is not None:
+            _write_blocks(handle, part.modes)
+
+
+def _write_blocks(handle: IO[bytes], values: NDArray[np.integer[Any]], *, added: int = 0) -> None:
+    for start in range(0, len(values), _BLOCK):
+        handle.write(np.ascontiguousarray(values[start : start + _BLOCK] + values.dtype.type(added)).data)
+
+
+def _write_pointers(handle: IO[bytes], num_sequences: int, itemsize: int) -> None:
+    """Append each sequence's place in bytes, from the lengths that were written after the header."""
+    handle.flush()
+    with Path(handle.name).open("rb") as written:
+        written.seek(_HEADER.size)
+        pointer = 0
+        for start in range(0, num_sequences, _BLOCK):
+            sizes = np.fromfile(written, "<i4", min(_BLOCK, num_sequences - start)).astype(np.int64) * itemsize
+            ends = np.cumsum(sizes) + pointer
+            handle.write((ends - sizes).astype("<i8", copy=False).data)
+            pointer = int(ends[-1])
 
 
 class IndexedDataset:
@@ -258,3 +293,29 @@ def _check_pointers(
 
 
 _REWRITE = "write it again with tools/preprocess_data.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexArrays:
+    """An .idx file's arrays as they lie in it, memory-mapped."""
+
+    dtype: np.dtype[Any]
+    """Of the tokens."""
+    sizes: NDArray[np.int32]
+    """Length of each sequence, in tokens."""
+    documents: NDArray[np.int64]
+    """Sequence with which each document begins, and their number at the end."""
+    modes: NDArray[np.int8] | None
+    """Of each sequence; None: the file has none."""
+
+
+def read_index_arrays(prefix: Path | str) -> IndexArrays:
+    """The arrays of PREFIX.idx, not checked against each other: IndexedDataset(prefix) does that.
+
+    Raises: InputError for a file that is truncated or of another format.
+    """
+    dtype, sizes, pointers, documents = _read_index(idx_path(prefix))
+    without_modes = _HEADER.size + 12 * len(pointers) + 8 * len(documents)
+    has_modes = idx_path(prefix).stat().st_size > without_modes
+    modes = np.memmap(idx_path(prefix), np.int8, "r", offset=without_modes) if has_modes else None
+    return IndexArrays(dtype=dtype, sizes=sizes, documents=documents, modes=modes)
