@@ -30,6 +30,8 @@ def compare_preprocessing(texts: list[bytes], rounds: int, *, num_bytes: int) ->
         for kind in ("parquet", "jsonl"):
             files = sorted((folder / kind).iterdir())
             rates: dict[str, list[float]] = {"ours": [], "peer": []}
+            PEAKS.clear()
+            CPU_SECONDS.clear()
             for number in range(rounds):
                 for who in ("ours", "peer") if number % 2 else ("peer", "ours"):
                     seconds = (run_ours if who == "ours" else run_peer)(files, folder / who / "p")
@@ -42,11 +44,24 @@ def compare_preprocessing(texts: list[bytes], rounds: int, *, num_bytes: int) ->
             ratios = [mine / theirs for mine, theirs in zip(rates["ours"], rates["peer"], strict=True)]
             print(f"{kind}, {written / 1e6:.0f} MB of text, {CORES} cores; the files are equal")
             for who, found in rates.items():
-                print(f"  {who} {statistics.median(found):.0f} MB/s, largest process {PEAKS[who] / 1e6:.0f} MB")
+                cpu = statistics.median(CPU_SECONDS[who])
+                print(
+                    f"  {who} {statistics.median(found):.0f} MB/s, {cpu:.1f} s of processor with imports, "
+                    f"largest process {PEAKS[who] / 1e6:.0f} MB"
+                )
             print(f"  ours / peer {statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]")
 
 
 PEAKS: dict[str, int] = {}
+CPU_SECONDS: dict[str, list[float]] = {}
+
+# A process's peak counts that of the one it was forked from: this one is small, and the benchmark is not.
+LAUNCHER = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(usage.ru_maxrss, usage.ru_utime + usage.ru_stime)
+"""
 
 
 def write_inputs(texts: list[bytes], folder: Path, num_bytes: int) -> int:
@@ -85,11 +100,10 @@ def run_peer(files: list[Path], prefix: Path) -> float:
 def measured(who: str, command: list[str]) -> str:
     """Standard output; the peak RSS of the command's largest process is kept in PEAKS."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
-    assert process.stdout is not None
-    output = process.stdout.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, f"{command} failed"
-    PEAKS[who] = max(PEAKS.get(who, 0), usage.ru_maxrss * 1024)
-    return output
+    launch = [sys.executable, "-c", LAUNCHER, *command]
+    done = subprocess.run(launch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, check=True)
+    *output, usage = done.stdout.decode().splitlines()
+    peak, seconds = usage.split()
+    PEAKS[who] = max(PEAKS.get(who, 0), int(peak) * 1024)
+    CPU_SECONDS.setdefault(who, []).append(float(seconds))
+    return "\n".join(output)
