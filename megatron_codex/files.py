@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,11 +110,13 @@ def require_absent(path: Path) -> None:
         )
 
 
-def sha256_file(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+def sha256_file(path: Path | str, *, stop: threading.Event | None = None) -> str:
+    """Hexadecimal SHA-256 of a file's bytes. stop: once set by another thread, InterruptedError is raised."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as handle:
         while block := handle.read(_BLOCK_BYTES):
+            if stop is not None and stop.is_set():
+                raise InterruptedError(f"{path}: no longer hashed")
             digest.update(block)
     return digest.hexdigest()
 

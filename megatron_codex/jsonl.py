@@ -18,7 +18,8 @@ from megatron_codex.files import atomic_file, require_file
 
 Row = dict[str, Any]
 
-_DECODE_ERRORS = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+DECODE_ERRORS = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+"""What reading a damaged file raises."""
 
 
 def read_jsonl(path: Path | str) -> Iterator[Row]:
@@ -35,16 +36,32 @@ def read_numbered_jsonl(path: Path | str) -> Iterator[tuple[int, Row]]:
     path = require_file(path, "JSON Lines")
     number = 0
     try:
-        with _open_text(path) as lines:
+        with open_bytes(path) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield number, _parse(line, f"{path}:{number}")
-    except _DECODE_ERRORS as error:
-        raise InputError(
-            f"{path}:{number + 1}",
-            rule=f"not readable as UTF-8 text ({error})",
-            remedy="the file is truncated or of another format: write it again from its source",
-        ) from error
+                    yield number, parse_line(line, f"{path}:{number}")
+    except DECODE_ERRORS as error:
+        raise not_text(f"{path}:{number + 1}", error) from error
+
+
+def not_text(where: str, error: Exception) -> InputError:
+    """The error for bytes that are not UTF-8, or for a compressed stream that breaks off."""
+    remedy = "the file is truncated or of another format: write it again from its source"
+    return InputError(where, rule=f"not readable as UTF-8 text ({error})", remedy=remedy)
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """A JSON Lines file's bytes, decompressed by its suffix; reading may raise one of DECODE_ERRORS."""
+    with path.open("rb") as raw:
+        if path.suffix == ".gz":
+            with gzip.open(raw, "rb") as handle:
+                yield handle  # type: ignore[misc]
+        elif path.suffix == ".zst":
+            with zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+                yield stream
+        else:
+            yield raw
 
 
 def write_jsonl(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -66,7 +83,8 @@ def dump_line(row: Mapping[str, Any]) -> bytes:
         return json.dumps(row).encode() + b"\n"
 
 
-def _parse(line: str, where: str) -> Row:
+def parse_line(line: str, where: str) -> Row:
+    """The object of one line. where: "file:line", named by the InputError when it is not one JSON object."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -81,19 +99,6 @@ def _parse(line: str, where: str) -> Row:
             where, value=line.strip()[:60], rule="not a JSON object", remedy="one JSON object a line: mend this line"
         )
     return row
-
-
-@contextmanager
-def _open_text(path: Path) -> Iterator[IO[str]]:
-    with path.open("rb") as raw:
-        if path.suffix == ".gz":
-            with gzip.open(raw, "rt", encoding="utf-8", newline="\n") as handle:
-                yield handle
-        elif path.suffix == ".zst":
-            with zstandard.ZstdDecompressor().stream_reader(raw) as stream:
-                yield io.TextIOWrapper(stream, encoding="utf-8", newline="\n")
-        else:
-            yield io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
 
 
 @contextmanager

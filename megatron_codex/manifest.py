@@ -30,7 +30,7 @@ def write_manifest(
     *,
     command: str,
     config: Any,
-    inputs: Iterable[Path | str],
+    inputs: Iterable[Path | str] | Mapping[Path, str],
     counts: Mapping[str, Any],
     started_at: float,
     extra: Mapping[str, Any] | None = None,
@@ -38,15 +38,19 @@ def write_manifest(
 ) -> Path:
     """Write DIRECTORY/manifest.json atomically and return its path.
 
-    config: a config dataclass (its resolved values are stored) or a mapping. inputs: files, hashed by SHA-256 here.
+    config: a config dataclass (its resolved values are stored) or a mapping. inputs: files, hashed by SHA-256 here;
+    or files and their hashes.
     started_at: time.time() of the work's start, in seconds. extra: further top-level keys.
     """
     path = Path(directory) / name
+    digests = inputs if isinstance(inputs, Mapping) else {item: sha256_file(item) for item in inputs}
     content = {
         "format": FORMAT,
         "command": command,
         "config": dict(config) if isinstance(config, Mapping) else config_to_dict(config),
-        "inputs": {str(item): {"sha256": sha256_file(item), "bytes": Path(item).stat().st_size} for item in inputs},
+        "inputs": {
+            str(item): {"sha256": digest, "bytes": Path(item).stat().st_size} for item, digest in digests.items()
+        },
         "counts": dict(counts),
         "versions": package_versions(),
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at)),

@@ -15,15 +15,14 @@ def main() -> None:
     configure_logging()
     config = parse_command(PreprocessConfig, description=__doc__)
     summary = preprocess_data(config)
+    if summary is None:
+        return  # an MPI rank that worked for the first one
     megabytes = summary.text_bytes / 1e6
     print(
         f"{config.output_prefix}.bin: {summary.num_documents} documents, {summary.num_tokens} tokens "
         f"({summary.dtype}), {summary.num_empty} empty documents left out"
     )
-    print(
-        f"{megabytes:.1f} MB of text in {summary.seconds:.1f} s, {megabytes / summary.seconds:.1f} MB/s "
-        f"with {config.num_workers} workers"
-    )
+    print(f"{megabytes:.1f} MB of text in {summary.seconds:.1f} s, {megabytes / summary.seconds:.1f} MB/s")
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ class PreprocessConfig(ExecutionConfig):
     input: tuple[Path, ...]
     """Parquet or .jsonl(.gz|.zst) files, or directories of them (read in the order of their names)."""
     output_prefix: Path
-    """PREFIX of the files to make: PREFIX.bin, PREFIX.idx, PREFIX.manifest.json."""
+    """PREFIX of the files to make: PREFIX.bin, PREFIX.idx, PREFIX.manifest.json (PREFIX.partial/ meanwhile)."""
     json_key: str = "text"
     """Field of a JSON line that holds the text; Parquet files without such a column are read from `content`."""
     append_eod: bool = True
@@ -168,6 +168,49 @@ class PreprocessConfig(ExecutionConfig):
 
     def _faults(self) -> list[Fault]:
         return [*super()._faults(), *_input_faults(self.input)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig:
+    """Several .bin/.idx datasets -> one, in the order given."""
+
+    input: tuple[Path, ...]
+    """PREFIXes of the datasets to join: PREFIX.bin, PREFIX.idx and, to be traceable, PREFIX.manifest.json."""
+    output_prefix: Path
+    """PREFIX of the files to make: PREFIX.bin, PREFIX.idx, PREFIX.manifest.json."""
+
+    def __post_init__(self) -> None:
+        raise_faults(_input_faults(self.input))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """What a .bin/.idx dataset holds: documents as text, statistics of its tokens."""
+
+    input: Path
+    """PREFIX of PREFIX.bin and PREFIX.idx; PREFIX.manifest.json names the tokenizer."""
+    documents: tuple[int, ...] = ()
+    """Positions of documents to show, from 0; negative ones count from the end."""
+    num_samples: int = 0
+    """Further documents to show, drawn at random."""
+    seed: int = 0
+    """Of the draws: of num_samples and of measured_documents."""
+    measured_documents: int = 1000
+    """Documents drawn to measure bytes per token and what the runs of spaces save; 0: none."""
+    num_frequent: int = 10
+    """Most frequent tokens to list."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def __post_init__(self) -> None:
+        names = ("num_samples", "seed", "measured_documents", "num_frequent")
+        raise_faults(
+            [
+                Fault(field=name, value=getattr(self, name), rule="must not be negative", remedy="give 0 or more")
+                for name in names
+                if getattr(self, name) < 0
+            ]
+        )
 
 
 def _input_faults(inputs: tuple[Path, ...]) -> list[Fault]:

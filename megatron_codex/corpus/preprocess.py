@@ -1,34 +1,44 @@
 """Shards or JSON Lines to token files: each document's ids, then the end of document, one after the other.
 
-In: Parquet shards or JSONL. Out: PREFIX.bin, PREFIX.idx (megatron_codex/data/indexed.py), PREFIX.manifest.json. The
-order is the input's, so the bytes do not depend on the number of workers. Memory: a few MB of text a worker.
+In: Parquet shards or JSONL. Out: PREFIX.bin, PREFIX.idx (megatron_codex/data/indexed.py), PREFIX.manifest.json.
+
+The work is split into tasks (token_tasks.py) whose parts lie in PREFIX.partial/ until all are there; then they are
+joined in the order of the input. So the bytes depend on the input and the configuration only, and a run that was killed
+goes on where it stopped. Memory: some 300 MB a worker, whatever the input's size. Disk: twice the output.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from megatron_codex.config.corpus import PreprocessConfig
+from megatron_codex.config.load import config_to_dict
 from megatron_codex.corpus.discover import kind_of
-from megatron_codex.corpus.tables import parquet_shape, read_parquet
-from megatron_codex.corpus.workers import map_in_order
+from megatron_codex.corpus.execution import RunTasks, executor
+from megatron_codex.corpus.token_parts import DamagedPart, PartCounts, read_counts, read_part
+from megatron_codex.corpus.token_tasks import TASK_BYTES, TokenSettings, TokenTask, encode_task, plan_tasks
+from megatron_codex.corpus.unfinished import Unfinished
 from megatron_codex.data.indexed import IndexedDatasetWriter, bin_path, idx_path
-from megatron_codex.errors import InputError
-from megatron_codex.files import require_absent, require_file
-from megatron_codex.jsonl import read_numbered_jsonl
+from megatron_codex.errors import InputError, WorkError
+from megatron_codex.files import require_absent, require_file, sha256_file
 from megatron_codex.log import progress
 from megatron_codex.manifest import write_manifest
 from megatron_codex.tokenizer.codex import CodexTokenizer
 
-_BATCH_CHARS = 1_000_000
-_SHARD_TEXT = "content"
+logger = logging.getLogger(__name__)
+
+_JOINED = "joined"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,47 +55,47 @@ class PreprocessSummary:
     seconds: float
 
 
-def preprocess_data(config: PreprocessConfig) -> PreprocessSummary:
+def preprocess_data(config: PreprocessConfig) -> PreprocessSummary | None:
     """Tokenise the inputs into config.output_prefix's three files, whole or not at all.
 
-    Raises: InputError for a missing or damaged input, a row without text, or an output that exists.
+    What a run that was killed left in PREFIX.partial/ is used. None: on MPI ranks but the first, which work for it.
+    Raises: InputError for a missing or damaged input, a row without text, an output that exists, or unfinished work of
+    other inputs or settings; WorkError when workers die again and again.
     """
+    with executor(config, folder=Path(f"{config.output_prefix}.partial/slurm")) as run:
+        return None if run is None else _preprocess(config, run)
+
+
+def _preprocess(config: PreprocessConfig, run: RunTasks) -> PreprocessSummary:
     started_at = time.time()
     prefix = config.output_prefix
     manifest = Path(f"{prefix}.manifest.json")
-    for path in (bin_path(prefix), idx_path(prefix), manifest):
-        require_absent(path)
+    directory = Path(f"{prefix}.partial")
     files = find_files(config.input)
     tokenizer = CodexTokenizer.from_config(config.tokenizer)
-    documents = (text for file in files for text in _texts(file, config.json_key))
-    bar = progress(documents, total=_count_rows(files), description="tokenise", unit="documents")
-    encode = partial(tokenizer.encode_documents, append_eod=config.append_eod)
-    num_empty = text_bytes = 0
-    run = map_in_order(encode, _batches(bar), num_workers=config.num_workers)
-    with closing(run) as batches, IndexedDatasetWriter(prefix, tokenizer.dtype) as writer:
-        for batch in batches:
-            text_bytes += batch.num_bytes
-            num_empty += int((batch.counts == 0).sum())  # an empty document would be an end of nothing
-            ends = np.cumsum(batch.counts)
-            for size, end in zip(batch.counts.tolist(), ends.tolist(), strict=True):
-                if size:
-                    writer.add_document(batch.ids[end - size : end])
-        writer.finalize()
-    summary = PreprocessSummary(
-        num_documents=len(writer),
-        num_empty=num_empty,
-        num_tokens=writer.num_tokens,
-        text_bytes=text_bytes,
-        dtype=writer.dtype.name,
-        seconds=time.time() - started_at,
-    )
+    tasks = plan_tasks(files, directory, key=config.json_key, task_bytes=TASK_BYTES)
+    if not directory.exists():
+        for path in (bin_path(prefix), idx_path(prefix), manifest):
+            require_absent(path)
+    unfinished = Unfinished(directory, _fingerprint(config, files))
+    if not unfinished.publishing:
+        for path in (bin_path(prefix), idx_path(prefix), manifest):
+            require_absent(path)
+    settings = TokenSettings(key=config.json_key, append_eod=config.append_eod, tokenizer=config.tokenizer)
+    joined = directory / _JOINED
+    with _removed_on_bad_input(unfinished), _hashing(files) as digests:
+        _drop_damaged(tasks, tokenizer.dtype)
+        run(partial(encode_task, settings=settings), tasks, done=_is_done, description="tokenise")
+        totals = _join(tasks, joined, tokenizer.dtype, where=str(prefix))
+        inputs = {path: digest.result() for path, digest in digests.items()}
+    summary = PreprocessSummary(**asdict(totals), dtype=tokenizer.dtype.name, seconds=time.time() - started_at)
     write_manifest(
-        manifest.parent,
-        name=manifest.name,
+        directory,
+        name=f"{_JOINED}.manifest.json",
         command="preprocess_data",
         config=config,
-        inputs=files,
-        counts={"documents": summary.num_documents, "empty": num_empty, "tokens": summary.num_tokens},
+        inputs=inputs,
+        counts={"documents": summary.num_documents, "empty": summary.num_empty, "tokens": summary.num_tokens},
         started_at=started_at,
         extra={
             "dtype": summary.dtype,
@@ -93,6 +103,13 @@ def preprocess_data(config: PreprocessConfig) -> PreprocessSummary:
             "vocab_size": tokenizer.vocab_size,
             "encoder": tokenizer.encoder_name,
         },
+    )
+    unfinished.publish(
+        {
+            bin_path(joined): bin_path(prefix),
+            Path(f"{joined}.manifest.json"): manifest,
+            idx_path(joined): idx_path(prefix),
+        }
     )
     return summary
 
@@ -118,38 +135,69 @@ def _is_table(path: Path) -> bool:
     return kind_of(path.name) in ("parquet", "jsonl")
 
 
-def _texts(file: Path, key: str) -> Iterator[str]:
-    if kind_of(file.name) == "parquet":
-        _, columns = parquet_shape(file)
-        key = key if key in columns else _SHARD_TEXT
-        rows = read_parquet(file, columns)
-    else:
-        rows = read_numbered_jsonl(file)
-    for number, row in rows:
-        text = row.get(key)
-        if not isinstance(text, str):
-            found = f"{key!r} holds no text" if key in row else f"has the fields {', '.join(row) or 'none'}"
-            remedy = "name the field that holds the text with --json-key"
-            raise InputError(f"{file}:{number}", rule=f"needs a text under {key!r}; {found}", remedy=remedy)
-        yield text
+def _fingerprint(config: PreprocessConfig, files: Sequence[Path]) -> dict[str, Any]:
+    """What decides the tasks and their tokens. Inputs are told by size and time of change: to hash is to read all."""
+    status = [(str(file), file.stat()) for file in files]
+    return {
+        "inputs": [[name, found.st_size, found.st_mtime_ns] for name, found in status],
+        "json_key": config.json_key,
+        "append_eod": config.append_eod,
+        "tokenizer": config_to_dict(config.tokenizer),
+        "task_bytes": TASK_BYTES,
+    }
 
 
-def _count_rows(files: Sequence[Path]) -> int | None:
-    """Documents in all files; None when it would take reading them."""
-    if all(kind_of(file.name) == "parquet" for file in files):
-        return sum(parquet_shape(file)[0] for file in files)
-    return None
+@contextmanager
+def _removed_on_bad_input(unfinished: Unfinished) -> Iterator[None]:
+    """Bad input is mended, and then it is other input: what was made of it is of no use."""
+    try:
+        yield
+    except InputError:
+        unfinished.remove()
+        raise
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in lists of about a million characters: enough for a process's time, little for memory."""
-    batch: list[str] = []
-    num_chars = 0
-    for text in texts:
-        batch.append(text)
-        num_chars += len(text)
-        if num_chars >= _BATCH_CHARS:
-            yield batch
-            batch, num_chars = [], 0
-    if batch:
-        yield batch
+@contextmanager
+def _hashing(files: Sequence[Path]) -> Iterator[dict[Path, Future[str]]]:
+    """Hash the files for the manifest in a thread, beside the work; left early, it is not waited for."""
+    thread, stop = ThreadPoolExecutor(1), threading.Event()
+    try:
+        yield {file: thread.submit(sha256_file, file, stop=stop) for file in files}
+    finally:
+        stop.set()
+        thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_done(task: TokenTask) -> bool:
+    return task.part.exists()
+
+
+def _drop_damaged(tasks: Sequence[TokenTask], dtype: np.dtype[Any]) -> None:
+    """Check what an earlier run left: parts are not fsynced (token_parts.py)."""
+    for task in filter(_is_done, tasks):
+        try:
+            for _ in read_part(task.part, dtype):
+                pass
+        except DamagedPart:
+            logger.warning("%s: not whole, it is made again", task.part)
+            task.part.unlink()
+
+
+def _join(tasks: Sequence[TokenTask], joined: Path, dtype: np.dtype[Any], *, where: str) -> PartCounts:
+    """All parts, one after the other, as JOINED.bin and JOINED.idx."""
+    for path in (bin_path(joined), idx_path(joined)):
+        path.unlink(missing_ok=True)
+    counts = [read_counts(task.part, dtype) for task in tasks]
+    totals = {name: sum(getattr(part, name) for part in counts) for name in PartCounts.__dataclass_fields__}
+    if not totals["num_tokens"]:
+        raise InputError(where, rule="no tokens were added", remedy="give input that has documents")
+    with IndexedDatasetWriter(joined, dtype) as writer:
+        for task in progress(tasks, total=len(tasks), description="join", unit="parts"):
+            try:
+                for ids, sizes in read_part(task.part, dtype):
+                    writer.add_documents(ids, sizes)
+            except DamagedPart as error:
+                task.part.unlink()
+                raise WorkError(f"{task.part}: not whole; run again, and it alone is made again") from error
+        writer.finalize()
+    return PartCounts(**totals)

@@ -80,7 +80,7 @@ def read_parquet(path: Path, columns: Sequence[str] = KNOWN_KEYS) -> Iterator[tu
     Raises: InputError naming the file when it is not whole Parquet.
     """
     number = 0
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         names = [name for name in file.schema_arrow.names if name in columns]
         for batch in file.iter_batches(_ROWS_IN_A_BATCH, columns=names, use_threads=False):
             for row in batch.to_pylist():
@@ -90,14 +90,18 @@ def read_parquet(path: Path, columns: Sequence[str] = KNOWN_KEYS) -> Iterator[tu
 
 def parquet_shape(path: Path) -> tuple[int, list[str]]:
     """(number of rows, names of columns). Raises: InputError as read_parquet."""
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         return file.metadata.num_rows, file.schema_arrow.names
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def open_parquet(path: Path, *, buffer_size: int = 0) -> Iterator[pq.ParquetFile]:
+    """The open file. buffer_size: bytes read at a time; 0: each column of a row group at once.
+
+    Raises: InputError naming the file when it is not whole Parquet, inside the block as well.
+    """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, buffer_size=buffer_size) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]

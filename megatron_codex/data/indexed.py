@@ -1,20 +1,21 @@
 """Megatron's indexed dataset: PREFIX.bin (tokens) and PREFIX.idx (where each document lies), written and read.
 
-In: token ids, a document at a time. Out: the two files, byte for byte what megatron-core's IndexedDatasetBuilder writes
-(one sequence a document, no modes), and a reader of memory-mapped documents that checks both files before it believes
-them. Source: megatron/core/datasets/indexed_dataset.py of megatron-core 0.16.1; the format is spelled out in
-docs/formats.md.
+In: token ids, a document or many at a time. Out: the two files, byte for byte what megatron-core's
+IndexedDatasetBuilder writes (one sequence a document, no modes), and a reader of memory-mapped documents that checks
+both files before it believes them. Source: megatron/core/datasets/indexed_dataset.py of megatron-core 0.16.1; the
+format is spelled out in docs/formats.md.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from array import array
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,10 @@ MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
 DTYPE_CODES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
 """Megatron's codes of token types; its float types 6 and 7 hold no tokens."""
+MAX_DOCUMENT_TOKENS = 2**31 - 1
+"""Lengths are int32."""
 
 _HEADER = struct.Struct("<9sQBQQ")  # magic, version, dtype code, sequences, documents + 1
-_MAX_DOCUMENT_TOKENS = 2**31 - 1  # sizes are int32
 _BLOCK = 1 << 20
 
 _FINGERPRINT_BLOCKS = 64
@@ -48,8 +50,8 @@ def idx_path(prefix: Path | str) -> Path:
 class IndexedDatasetWriter:
     """Write documents one after the other; both files appear when `finalize` returns, the .idx last.
 
-    A context manager: leaving it without `finalize` removes what was written. Memory: 4 bytes a document, then 20 in
-    `finalize`.
+    A context manager: leaving it without `finalize` removes what was written. Memory: a block of 12 MB at most, however
+    many documents there are; their lengths go to the .idx at once, the rest of it is made from them in `finalize`.
     """
 
     def __init__(self, prefix: Path | str, dtype: np.dtype[Any] | type[np.integer[Any]]) -> None:
@@ -57,12 +59,15 @@ class IndexedDatasetWriter:
         self.prefix = str(prefix)
         self.dtype = np.dtype(dtype)
         self._code = next(code for code, kind in DTYPE_CODES.items() if kind == self.dtype)
-        self._sizes = array("i")
+        self._num_documents = 0
         self.num_tokens = 0
         require_absent(bin_path(prefix))
         require_absent(idx_path(prefix))
         self._open_files = ExitStack()
+        # Closed in the reverse order, so the .idx is renamed last: a reader that finds it finds a whole .bin.
+        self._idx = self._open_files.enter_context(atomic_file(idx_path(prefix)))
         self._bin = self._open_files.enter_context(atomic_file(bin_path(prefix)))
+        self._idx.write(bytes(_HEADER.size))
 
     def __enter__(self) -> Self:
         return self
@@ -75,48 +80,98 @@ class IndexedDatasetWriter:
 
     def __len__(self) -> int:
         """Number of documents added."""
-        return len(self._sizes)
+        return self._num_documents
 
     def add_document(self, ids: NDArray[np.integer[Any]]) -> None:
         """Append one document's token ids, [num_tokens], of any integer type.
 
         Raises: InputError when an id does not fit the file's type or the document is too long for the format.
         """
-        if len(ids) > _MAX_DOCUMENT_TOKENS:
-            rule = f"the format holds at most {_MAX_DOCUMENT_TOKENS} tokens a document"
-            raise InputError(f"document {len(self)}", value=len(ids), rule=rule, remedy="split it")
-        stored = np.asarray(ids).astype(self.dtype)
+        self.add_documents(ids, np.array([len(ids)], np.int64))
+
+    def add_documents(self, ids: NDArray[np.integer[Any]], sizes: NDArray[np.integer[Any]]) -> None:
+        """Append several documents: their token ids, [num_tokens], end to end, and each one's number of them.
+
+        Raises: InputError as add_document, of the first document that is at fault; then none of them is added.
+        """
+        if len(sizes) == 0:
+            return
+        assert int(sizes.min()) >= 0 and int(sizes.sum(dtype=np.int64)) == len(ids), "sizes must cover the ids"
+        if int(sizes.max()) > MAX_DOCUMENT_TOKENS:
+            first = int((sizes > MAX_DOCUMENT_TOKENS).argmax())
+            rule = f"the format holds at most {MAX_DOCUMENT_TOKENS} tokens a document"
+            raise InputError(f"document {len(self) + first}", value=int(sizes[first]), rule=rule, remedy="split it")
+        stored = np.asarray(ids).astype(self.dtype, copy=False)
         if stored.dtype != ids.dtype and not np.array_equal(stored, ids):
+            position = int((stored != ids).argmax())
+            first = int(np.searchsorted(np.cumsum(sizes), position, side="right"))
             raise InputError(
-                f"document {len(self)}",
-                value=int(max(ids)),
+                f"document {len(self) + first}",
+                value=int(ids[position]),
                 rule=f"token ids must fit {self.dtype}",
                 remedy="write this vocabulary with a wider type",
             )
-        self._bin.write(stored.astype(self.dtype.newbyteorder("<"), copy=False).tobytes())
-        self._sizes.append(len(stored))
-        self.num_tokens += len(stored)
+        self._bin.write(np.ascontiguousarray(stored, self.dtype.newbyteorder("<")).data)
+        self._idx.write(sizes.astype("<i4").data)
+        self._num_documents += len(sizes)
+        self.num_tokens += len(ids)
 
     def finalize(self) -> None:
         """Put both files in their place. Raises: InputError when no document was added."""
         if not self.num_tokens:
             self._abort()
             raise InputError(self.prefix, rule="no tokens were added", remedy="give input that has documents")
-        sizes = np.frombuffer(self._sizes, np.int32)
-        pointers = np.zeros(len(sizes), np.int64)
-        np.cumsum(sizes[:-1], out=pointers[1:])
-        pointers *= self.dtype.itemsize
-        # The .idx is renamed last, so a reader that finds it finds a whole .bin.
-        with atomic_file(idx_path(self.prefix)) as handle:
-            handle.write(_HEADER.pack(MAGIC, VERSION, self._code, len(sizes), len(sizes) + 1))
-            handle.write(sizes.astype("<i4", copy=False).tobytes())
-            handle.write(pointers.astype("<i8", copy=False).tobytes())
-            handle.write(np.arange(len(sizes) + 1, dtype="<i8").tobytes())
-            self._open_files.close()
+        _write_pointers(self._idx, len(self), self.dtype.itemsize)
+        for start in range(0, len(self) + 1, _BLOCK):
+            self._idx.write(np.arange(start, min(start + _BLOCK, len(self) + 1), dtype="<i8").data)
+        self._idx.seek(0)
+        self._idx.write(_HEADER.pack(MAGIC, VERSION, self._code, len(self), len(self) + 1))
+        self._open_files.close()
 
     def _abort(self) -> None:
-        """Remove the temporary file: atomic_file keeps nothing when its block raises."""
+        """Remove the temporary files: atomic_file keeps nothing when its block raises."""
         self._open_files.__exit__(InterruptedError, InterruptedError(), None)
+
+
+def write_joined_index(handle: IO[bytes], prefixes: Sequence[Path | str]) -> None:
+    """Write the .idx of several datasets' tokens one after the other, to a file opened for it, block by block.
+
+    The datasets have one token type, and all have modes or none has. One is open at a time, however many there are.
+    """
+    shapes = [(len(part.sizes), len(part.documents) - 1) for part in map(read_index_arrays, prefixes)]
+    num_sequences, num_documents = (sum(counts) for counts in zip(*shapes, strict=True))
+    dtype = read_index_arrays(prefixes[0]).dtype
+    code = next(code for code, kind in DTYPE_CODES.items() if kind == dtype)
+    handle.write(_HEADER.pack(MAGIC, VERSION, code, num_sequences, num_documents + 1))
+    for part in map(read_index_arrays, prefixes):
+        _write_blocks(handle, part.sizes)
+    _write_pointers(handle, num_sequences, dtype.itemsize)
+    handle.write(struct.pack("<q", 0))
+    before = 0
+    for part in map(read_index_arrays, prefixes):
+        _write_blocks(handle, part.documents[1:], added=before)
+        before += len(part.sizes)
+    for part in map(read_index_arrays, prefixes):
+        if part.modes is not None:
+            _write_blocks(handle, part.modes)
+
+
+def _write_blocks(handle: IO[bytes], values: NDArray[np.integer[Any]], *, added: int = 0) -> None:
+    for start in range(0, len(values), _BLOCK):
+        handle.write(np.ascontiguousarray(values[start : start + _BLOCK] + values.dtype.type(added)).data)
+
+
+def _write_pointers(handle: IO[bytes], num_sequences: int, itemsize: int) -> None:
+    """Append each sequence's place in bytes, from the lengths that were written after the header."""
+    handle.flush()
+    with Path(handle.name).open("rb") as written:
+        written.seek(_HEADER.size)
+        pointer = 0
+        for start in range(0, num_sequences, _BLOCK):
+            sizes = np.fromfile(written, "<i4", min(_BLOCK, num_sequences - start)).astype(np.int64) * itemsize
+            ends = np.cumsum(sizes) + pointer
+            handle.write((ends - sizes).astype("<i8", copy=False).data)
+            pointer = int(ends[-1])
 
 
 class IndexedDataset:
@@ -238,3 +293,29 @@ def _check_pointers(
 
 
 _REWRITE = "write it again with tools/preprocess_data.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexArrays:
+    """An .idx file's arrays as they lie in it, memory-mapped."""
+
+    dtype: np.dtype[Any]
+    """Of the tokens."""
+    sizes: NDArray[np.int32]
+    """Length of each sequence, in tokens."""
+    documents: NDArray[np.int64]
+    """Sequence with which each document begins, and their number at the end."""
+    modes: NDArray[np.int8] | None
+    """Of each sequence; None: the file has none."""
+
+
+def read_index_arrays(prefix: Path | str) -> IndexArrays:
+    """The arrays of PREFIX.idx, not checked against each other: IndexedDataset(prefix) does that.
+
+    Raises: InputError for a file that is truncated or of another format.
+    """
+    dtype, sizes, pointers, documents = _read_index(idx_path(prefix))
+    without_modes = _HEADER.size + 12 * len(pointers) + 8 * len(documents)
+    has_modes = idx_path(prefix).stat().st_size > without_modes
+    modes = np.memmap(idx_path(prefix), np.int8, "r", offset=without_modes) if has_modes else None
+    return IndexArrays(dtype=dtype, sizes=sizes, documents=documents, modes=modes)

@@ -98,11 +98,26 @@ class CodexTokenizer:
             documents.append(text)
         offsets = np.zeros(len(documents) + 1, np.int64)
         np.cumsum([len(document) for document in documents], out=offsets[1:])
-        end = self.eod if append_eod else None
-        ids, counts = self._encoder.encode_documents(
-            b"".join(documents), offsets, is_utf8=is_utf8, end=end, num_threads=num_threads
+        return self.encode_buffer(
+            b"".join(documents), offsets, is_utf8=is_utf8, append_eod=append_eod, num_threads=num_threads
         )
-        return EncodedDocuments(ids=ids, counts=counts, num_bytes=int(offsets[-1]))
+
+    def encode_buffer(
+        self,
+        data: bytes | memoryview,
+        offsets: Positions,
+        *,
+        is_utf8: bool,
+        append_eod: bool = False,
+        num_threads: int = 1,
+    ) -> EncodedDocuments:
+        """Encode the documents data[offsets[i]:offsets[i + 1]], as Arrow has them, without an object for each.
+
+        is_utf8: all are known to be. append_eod, num_threads: as encode_documents.
+        """
+        end = self.eod if append_eod else None
+        ids, counts = self._encoder.encode_documents(data, offsets, is_utf8=is_utf8, end=end, num_threads=num_threads)
+        return EncodedDocuments(ids=ids, counts=counts, num_bytes=int(offsets[-1] - offsets[0]))
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> bytes:
         """The bytes of token ids; the end of a document gives b"<|endoftext|>".

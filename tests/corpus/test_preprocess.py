@@ -64,9 +64,9 @@ def test_megatron_core_reads_the_files_token_for_token(tmp_path: Path) -> None:
     assert theirs.document_indices.tolist() == list(range(len(WRITTEN) + 1))
 
 
-@pytest.mark.parametrize("batch_chars", [1, 30, 1_000_000])
-def test_the_bytes_do_not_depend_on_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_chars: int) -> None:
-    monkeypatch.setattr(preprocess, "_BATCH_CHARS", batch_chars)
+@pytest.mark.parametrize("task_bytes", [40, 3_000, 1_000_000])
+def test_the_bytes_do_not_depend_on_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_bytes: int) -> None:
+    monkeypatch.setattr(preprocess, "TASK_BYTES", task_bytes)
     source = lines(tmp_path / "a.jsonl", TEXTS * 5)
     run(source, prefix=tmp_path / "one")
     run(source, prefix=tmp_path / "two", workers=2)

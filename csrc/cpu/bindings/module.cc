@@ -10,6 +10,7 @@
 #include "../filter/documents.h"
 #include "../sketch/documents.h"
 #include "../sketch/shingles.h"
+#include "../json/lines.h"
 #include "../tokenizer/documents.h"
 
 namespace py = pybind11;
@@ -48,12 +49,16 @@ Tokens owned(std::unique_ptr<Token[]> tokens, int64_t size) {
   return Tokens(size, kept, owner);
 }
 
+void require_bytes(const py::buffer_info& bytes) {
+  if (bytes.ndim != 1 || bytes.itemsize != 1 || (bytes.size > 1 && bytes.strides[0] != 1)) {
+    throw std::invalid_argument("data: must be contiguous bytes");
+  }
+}
+
 // Documents end to end, and where each begins: checked before anything is read.
 struct Documents {
   Documents(const py::buffer& data, const Offsets& offsets) : bytes(data.request()), offsets(offsets.data()) {
-    if (bytes.ndim != 1 || bytes.itemsize != 1 || (bytes.size > 1 && bytes.strides[0] != 1)) {
-      throw std::invalid_argument("data: must be contiguous bytes");
-    }
+    require_bytes(bytes);
     if (offsets.ndim() != 1 || offsets.size() < 1) throw std::invalid_argument("offsets: must be a list of positions");
     count = offsets.size() - 1;
     int64_t before = 0;
@@ -106,6 +111,31 @@ py::array_t<uint32_t> sketch(const py::buffer& data, const Offsets& offsets, int
   return sketches;
 }
 
+// `values` as an array that owns them.
+template <class Stored, class Value>
+py::array_t<Stored> array_of(std::vector<Value> values) {
+  static_assert(sizeof(Stored) == sizeof(Value));
+  auto* const kept = new std::vector<Value>(std::move(values));
+  py::capsule owner(kept, [](void* pointer) { delete static_cast<std::vector<Value>*>(pointer); });
+  return py::array_t<Stored>(static_cast<int64_t>(kept->size()), reinterpret_cast<const Stored*>(kept->data()), owner);
+}
+
+py::tuple extract_texts(const py::buffer& data, const std::string& key) {
+  const py::buffer_info bytes = data.request();
+  require_bytes(bytes);
+  std::unique_ptr<uint8_t[]> texts(new uint8_t[bytes.size + codex::kLineTextsSlack]);
+  codex::LineTexts found;
+  {
+    py::gil_scoped_release release;
+    found = codex::extract_texts(static_cast<const uint8_t*>(bytes.ptr), bytes.size, key, texts.get());
+  }
+  const int64_t size = found.text_starts.back();
+  uint8_t* const kept = texts.get();
+  py::capsule owner(texts.release(), [](void* pointer) { delete[] static_cast<uint8_t*>(pointer); });
+  return py::make_tuple(py::array_t<uint8_t>(size, kept, owner), array_of<int64_t>(std::move(found.text_starts)),
+                        array_of<int64_t>(std::move(found.line_starts)), array_of<uint8_t>(std::move(found.kinds)));
+}
+
 class Tokenizer {
  public:
   Tokenizer(std::vector<py::bytes> tokens, const std::string& instructions)
@@ -147,6 +177,9 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("sketch", &sketch, "Sketches (csrc/cpu/sketch/shingles.h), [num_documents, num_permutations].",
              py::arg("data"), py::arg("offsets"), py::kw_only(), py::arg("num_permutations"), py::arg("shingle_words"),
              py::arg("instructions"), py::arg("num_threads"));
+  module.def("extract_texts", &extract_texts,
+             "(texts, text_starts, line_starts, kinds) of JSON Lines (csrc/cpu/json/lines.h).", py::arg("data"),
+             py::kw_only(), py::arg("key"));
   py::class_<Tokenizer>(module, "Tokenizer")
       .def(py::init<std::vector<py::bytes>, const std::string&>(), py::arg("tokens"), py::arg("instructions"))
       .def("encode_documents", &Tokenizer::encode_documents, py::arg("data"), py::arg("offsets"), py::kw_only(),
