@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from megatron_codex.config.corpus import FilterConfig
 from megatron_codex.corpus import candidates
 from megatron_codex.corpus.candidates import Candidate
-from megatron_codex.corpus.decode import NotText, decode_source, decode_utf8
+from megatron_codex.corpus.decode import NotText, decode_source
 from megatron_codex.corpus.languages import PYTHON, has_stamp
 from megatron_codex.corpus.statistics import HEAD_CHARS, Positions, measure_documents
 
@@ -87,9 +87,8 @@ def examine(batch: Sequence[Candidate], config: FilterConfig) -> Examined:
     for i in np.flatnonzero(declared).tolist():
         if reasons[i] != candidates.KEPT:
             continue
-        decode = decode_source if batch[i].language == PYTHON else decode_utf8
         try:
-            text = decode(contents[i]).encode()
+            text = decode_source(contents[i]).encode()
         except NotText:
             reasons[i], text = candidates.UNDECODABLE, b""
         if text != contents[i]:
