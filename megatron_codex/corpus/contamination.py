@@ -10,6 +10,7 @@ Words tell a problem when no more than four problems have them and at least half
 are mostly numbers, one long name is enough.
 
 Speed: the documents' runs of words are hashed and looked up in a table; only what is found there is compared as text.
+csrc/cpu/words does this for whole documents; without the C++ library all of it is done here, with the same hits.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from megatron_codex.config.corpus import MIN_NGRAM_WORDS
 from megatron_codex.corpus.problem_texts import ProblemTexts, read_problem_texts
 from megatron_codex.corpus.words import Hashes, Positions, Words, find_words, hash_words, prefix_sums, run_hashes
 from megatron_codex.errors import InputError
+from megatron_codex.native.library import library
 
 Kind = Literal["exact", "ngram"]
 
@@ -122,10 +124,19 @@ class ProblemIndex:
         """
         view = memoryview(data)
         found: list[Hit] = []
-        for first, last in _chunks(offsets):
+        for first, last in self._suspects(view, offsets):
             chunk = bytes(view[offsets[first] : offsets[last]])
             found += self._hits_of_chunk(chunk, offsets[first : last + 1] - offsets[first], first)
         return found
+
+    def _suspects(self, view: memoryview, offsets: NDArray[np.int64]) -> Iterable[tuple[int, int]]:
+        """Documents (first, the one after the last) to look through: with the C++ library, those that have a hash."""
+        native = library()
+        if native is None:
+            return _chunks(offsets)
+        runs = [(_ANCHOR_WORDS, self._anchor_table.hashes), (self.ngram_words, self._ngram_table.hashes)]
+        flags = native.find_runs(view, offsets, runs=runs)
+        return [(document, document + 1) for document in np.flatnonzero(flags).tolist()]
 
     def _hits_of_chunk(self, chunk: bytes, offsets: Positions, first_document: int) -> Iterator[Hit]:
         words = find_words(chunk, offsets)

