@@ -75,6 +75,36 @@ def test_the_bytes_do_not_depend_on_workers(tmp_path: Path, monkeypatch: pytest.
     assert stored(tmp_path / "one") == expected(WRITTEN * 5)
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+@pytest.mark.parametrize("task_bytes", [1, 200, 1_000_000])
+def test_parquet_gives_the_bytes_that_lines_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, task_bytes: int
+) -> None:
+    monkeypatch.setattr(preprocess, "TASK_BYTES", task_bytes)
+    texts = [text for text in TEXTS if text != "\ud800"] * 5
+    table = pa.table({"other": range(len(texts)), "content": pa.chunked_array([texts[:7], [], texts[7:]], kind)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=4)
+    run(tmp_path / "a.parquet", prefix=tmp_path / "table", workers=2 if task_bytes == 200 else 1)
+    run(lines(tmp_path / "a.jsonl", texts), prefix=tmp_path / "lines")
+    for suffix in (".bin", ".idx"):
+        assert Path(f"{tmp_path}/table{suffix}").read_bytes() == Path(f"{tmp_path}/lines{suffix}").read_bytes()
+    assert stored(tmp_path / "table") == expected([text for text in texts if text])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_row_without_text_is_named_and_nothing_is_left(tmp_path: Path, workers: int) -> None:
+    pq.write_table(pa.table({"content": ["a", "b", "c", None, "d"]}), tmp_path / "a.parquet", row_group_size=2)
+    with pytest.raises(InputError, match=r"a\.parquet:4: needs a text under 'content'; 'content' holds no text"):
+        run(tmp_path / "a.parquet", prefix=tmp_path / "p", workers=workers)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_the_same_file_twice_is_read_twice(tmp_path: Path) -> None:
+    source = lines(tmp_path / "a.jsonl", ["one"])
+    run(source, source, prefix=tmp_path / "p")
+    assert stored(tmp_path / "p") == expected(["one", "one"])
+
+
 def test_inputs_are_read_in_the_order_given_and_directories_by_name(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     lines(tmp_path / "shards" / "b.jsonl.gz", ["third"])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from megatron_codex.data import indexed
 from megatron_codex.data.indexed import IndexedDataset, IndexedDatasetWriter
 from megatron_codex.errors import InputError
 from tests.megatron_files import MegatronDataset, MegatronDatasetBuilder
@@ -84,6 +85,33 @@ def test_megatron_s_documents_of_several_sequences_are_read_whole(tmp_path: Path
     builder.finalize(str(tmp_path / "sentences.idx"))
     dataset = IndexedDataset(tmp_path / "sentences")
     assert [dataset.document(index).tolist() for index in range(len(dataset))] == [[1, 2, 3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("block", [1, 2, 1 << 20])
+@pytest.mark.parametrize("source", [np.uint16, np.int64], ids=lambda kind: kind.__name__)
+def test_many_documents_at_once_are_written_as_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: type[np.integer], block: int
+) -> None:
+    monkeypatch.setattr(indexed, "_BLOCK", block)
+    documents = [[1, 2, 3], [], [65_535], [4, 0], []]
+    with IndexedDatasetWriter(tmp_path / "many", np.uint16) as writer:
+        writer.add_documents(np.array([1, 2, 3, 65_535], source), np.array([3, 0, 1]))
+        writer.add_documents(np.array([], source), np.array([], np.int64))
+        writer.add_documents(np.array([4, 0], source), np.array([2, 0], np.int32))
+        assert (len(writer), writer.num_tokens) == (5, 6)
+        writer.finalize()
+    write(tmp_path / "single", documents)
+    for suffix in (".bin", ".idx"):
+        assert (tmp_path / f"many{suffix}").read_bytes() == (tmp_path / f"single{suffix}").read_bytes()
+    assert [MegatronDataset(str(tmp_path / "many"))[index].tolist() for index in range(5)] == documents
+
+
+def test_of_many_documents_the_first_at_fault_is_named(tmp_path: Path) -> None:
+    with IndexedDatasetWriter(tmp_path / "p", np.uint16) as writer:
+        writer.add_document(np.array([1], np.uint16))
+        with pytest.raises(InputError, match=r"document 3: got 70000; token ids must fit uint16"):
+            writer.add_documents(np.array([1, 2, 70_000, -1]), np.array([2, 0, 1, 1]))
+        assert (len(writer), writer.num_tokens) == (1, 1)
 
 
 def test_documents_are_views_that_cannot_be_written(tmp_path: Path) -> None:
