@@ -149,13 +149,14 @@ def test_the_result_does_not_depend_on_slices_and_partitions(tmp_path: Path, mon
         assert np.array_equal(find_near_duplicates(mapped, threshold=0.85, work=tmp_path), expected), name
 
 
-@pytest.mark.parametrize("partition_documents", [1 << 20, 1 << 13], ids=["one-partition", "many-partitions"])
+@pytest.mark.parametrize("slice_documents", [1 << 15, 500], ids=["one-block", "many-blocks"])
 def test_equal_sketches_are_compared_with_the_first_of_them_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partition_documents: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_documents: int
 ) -> None:
     sketches = np.repeat(random_sketches(1, 3, 16), 100_000, axis=0)
     sketches[1] ^= 1
-    monkeypatch.setattr(near_duplicates, "_PARTITION_DOCUMENTS", partition_documents)
+    monkeypatch.setattr(near_duplicates, "_SLICE_DOCUMENTS", slice_documents)
+    monkeypatch.setattr(near_duplicates, "_PARTITION_DOCUMENTS", 4 * slice_documents)
     compared = count_comparisons(monkeypatch)
     found = find_near_duplicates(sketches, threshold=0.85, work=tmp_path)
     assert found[:3].tolist() == [0, 1, 0] and not found[2:].any()
