@@ -18,7 +18,10 @@ PADDING_DOCUMENT = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """B samples of S positions, as the model reads them: `labels[b, s]` is the token that follows `tokens[b, s]`."""
+    """B samples of S positions, as the model reads them: `labels[b, s]` is the token that follows `tokens[b, s]`.
+
+    A source may keep its arrays, share memory between them and make them read-only: who changes one makes a copy.
+    """
 
     tokens: NDArray[np.int64]
     """[B, S] token ids."""
