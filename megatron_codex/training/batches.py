@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from megatron_codex.data.batch import Batch, SampleSource
+from megatron_codex.data.blend import BlendedSource
+from megatron_codex.data.order import ShuffledOrder
 
 Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 """Positions in the run -> sample indices."""
@@ -106,6 +108,14 @@ class GlobalBatches:
             position_ids=tensor(batch.position_ids),
             attention_mask=None if documents is None else hidden_keys(tensor(documents)),
         )
+
+
+def run_order(source: SampleSource, *, seed: int) -> Order:
+    """The order in which a run takes a source's samples: shuffled, but for a blend, which is mixed evenly already.
+
+    Shuffled as well, each part's share would be right on average only.
+    """
+    return source.order if isinstance(source, BlendedSource) else ShuffledOrder(len(source), seed)
 
 
 def hidden_keys(document_ids_BS: Tensor) -> Tensor:

@@ -14,11 +14,9 @@ import torch
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import SampleSource
-from megatron_codex.data.blend import BlendedSource
-from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.manifest import write_manifest
 from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel, world_size
-from megatron_codex.training.batches import GlobalBatches, Order
+from megatron_codex.training.batches import GlobalBatches, run_order
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.datasets import Datasets, ReadPairs, build_datasets
 from megatron_codex.training.engine import build_engine
@@ -91,13 +89,9 @@ def _num_valid_batches(config: TrainConfig, datasets: Datasets) -> int:
 
 
 def _batches(config: TrainConfig, source: SampleSource, layout: Layout, *, num_positions: int | None) -> GlobalBatches:
-    # A blend is mixed evenly already; shuffled, it would be even on average only.
-    order: Order = ShuffledOrder(len(source), config.training.seed)
-    if isinstance(source, BlendedSource):
-        order = source.order
     return GlobalBatches(
         source=source,
-        order=order,
+        order=run_order(source, seed=config.training.seed),
         global_batch_size=config.training.global_batch_size,
         micro_batch_size=config.training.micro_batch_size,
         dp_rank=layout.dp_rank,

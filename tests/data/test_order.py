@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.errors import InputError
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(-(2**70), 2**70), st.integers(0, 10**6))
 def test_every_epoch_is_a_permutation(num_samples: int, seed: int, epoch: int) -> None:
     order = ShuffledOrder(num_samples, seed)
@@ -25,6 +26,7 @@ def test_the_order_never_changes() -> None:
     assert list(map(ShuffledOrder(10, seed=1234), range(20))) == GOLDEN
 
 
+@settings(deadline=None)
 @given(
     st.one_of(st.integers(1, 2000), st.integers(1, 2**63 - 1)),
     st.integers(-(2**70), 2**70),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_codex.data.splits import SPLIT_NAMES, split_documents, split_runs
@@ -11,6 +11,7 @@ from megatron_codex.errors import InputError
 shares = st.tuples(*[st.floats(0, 100)] * 3).filter(lambda values: sum(values) > 1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), shares, st.integers(0, 2**32))
 def test_every_document_lies_in_exactly_one_split(num_documents: int, splits: tuple[float, ...], seed: int) -> None:
     parts = [split_documents(num_documents, split=name, splits=splits, seed=seed) for name in SPLIT_NAMES]
@@ -36,6 +37,7 @@ def test_documents_keep_their_order() -> None:
     assert part.tolist() == sorted(part.tolist())
 
 
+@settings(deadline=None)
 @given(st.integers(3, 300), shares, st.integers(0, 2**32))
 def test_a_positive_share_has_documents(num_documents: int, splits: tuple[float, ...], seed: int) -> None:
     for name, share in zip(SPLIT_NAMES, splits, strict=True):
