@@ -20,7 +20,7 @@ PADDING_DOCUMENT = -1
 class Batch:
     """B samples of S positions, as the model reads them: `labels[b, s]` is the token that follows `tokens[b, s]`.
 
-    A source may keep its arrays, share memory between them and make them read-only: who changes one makes a copy.
+    A source may keep its arrays and share memory between them: who changes one makes a copy.
     """
 
     tokens: NDArray[np.int64]

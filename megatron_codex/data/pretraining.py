@@ -91,7 +91,7 @@ class PretrainingDataset:
     def batch(self, indices: Sequence[int], *, seq_length: int) -> Batch:
         """Samples [B, S], S = seq_length; beyond the data set's own seq_length they are padded with eod.
 
-        Tokens and labels are views of one array; mask and positions are kept for the next batch and read-only.
+        Tokens and labels are views of one array.
         """
         assert seq_length >= self.seq_length, f"samples of {self.seq_length} tokens do not fit {seq_length}"
         used = self.seq_length
@@ -101,8 +101,7 @@ class PretrainingDataset:
         loss_mask, position_ids = self._mask_and_positions(len(indices), seq_length)
         document_ids = None
         if self.reset_attention_at_documents:
-            position_ids = np.zeros_like(position_ids)
-            document_ids = np.full_like(position_ids, PADDING_DOCUMENT)
+            document_ids = np.full((len(indices), seq_length), PADDING_DOCUMENT, np.int64)
             for row, index in enumerate(indices):
                 position_ids[row, :used], document_ids[row, :used] = self._positions(index)
         return Batch(
@@ -173,17 +172,17 @@ class PretrainingDataset:
         return np.arange(self.seq_length) - np.repeat(bounds[:-1], sizes), document_ids
 
     def _mask_and_positions(self, rows: int, seq_length: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Loss mask and positions of a batch, which are those of the last batch when that had the same shape."""
+        """Loss mask and positions of a batch: copies of the last one's when that had the same shape."""
         if self._constants[0].shape != (rows, seq_length):
             self._constants = _constants(rows, seq_length, self.seq_length)
-        return self._constants
+        loss_mask, position_ids = self._constants
+        return loss_mask.copy(), position_ids.copy()
 
 
 def _constants(rows: int, seq_length: int, used: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Loss mask and positions, [rows, seq_length] and read-only: padding from position `used` on."""
+    """Loss mask and positions, [rows, seq_length]: padding from position `used` on."""
     loss_mask, position_ids = np.zeros((rows, seq_length), np.float32), np.zeros((rows, seq_length), np.int64)
     loss_mask[:, :used], position_ids[:, :used] = 1, np.arange(used)
-    loss_mask.flags.writeable = position_ids.flags.writeable = False
     return loss_mask, position_ids
 
 
