@@ -151,6 +151,13 @@ class PretrainingDataset:
 
     def _fill(self, window: NDArray[np.int64], index: int) -> None:
         """Write a sample's tokens into `window`, [seq_length + 1]."""
+        position = index * self.seq_length
+        stop = position + self.seq_length + 1
+        piece = bisect_right(self._ends, position)
+        if index >= 0 and piece < len(self._ends) and stop <= self._ends[piece]:
+            shift = self._shifts[piece]  # nearly always: one slice
+            window[:] = self._sources[piece].tokens(position + shift, stop + shift)
+            return
         filled = 0
         for dataset, first, last in self._slices(index):
             window[filled : filled + last - first] = dataset.tokens(first, last)
@@ -164,9 +171,7 @@ class PretrainingDataset:
             starts.append(filled)
             starts += [start - first + filled for start in dataset.starts_between(first, last)]
             filled += last - first
-        if starts[-1] == self.seq_length:
-            starts.pop()  # the last token is a label only, whatever its document
-        bounds = np.array([*starts, self.seq_length])
+        bounds = np.array([*starts, self.seq_length])  # the last token is a label only, whatever its document
         sizes = bounds[1:] - bounds[:-1]
         document_ids = np.repeat(np.arange(len(sizes)), sizes)
         return np.arange(self.seq_length) - np.repeat(bounds[:-1], sizes), document_ids

@@ -296,6 +296,18 @@ def test_empty_documents_of_others_are_passed_over(tmp_path: Path, seed: int) ->
     assert sorted(set(batch.document_ids[0].tolist())) == [0, 1]
 
 
+def test_runs_of_empty_documents_are_no_pieces(tmp_path: Path) -> None:
+    """Every other document is empty and half of them are held out: documents still count 0, 1, 2, ..."""
+    documents = [[number] if number % 2 else [] for number in range(40)]
+    stream = stream_of(documents, splits=(1, 1, 0))
+    seq_length = len(stream) - 1
+    source = dataset(tmp_path, documents, splits=(1, 1, 0), seq_length=seq_length, reset_attention_at_documents=True)
+    batch = source.batch([0], seq_length=seq_length)
+    assert batch.tokens[0].tolist() == stream[:-1]
+    assert batch.document_ids is not None
+    assert batch.document_ids[0].tolist() == list(range(seq_length))
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
