@@ -18,7 +18,10 @@ PADDING_DOCUMENT = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """B samples of S positions, as the model reads them: `labels[b, s]` is the token that follows `tokens[b, s]`."""
+    """B samples of S positions, as the model reads them: `labels[b, s]` is the token that follows `tokens[b, s]`.
+
+    A source may keep its arrays and share memory between them: who changes one makes a copy.
+    """
 
     tokens: NDArray[np.int64]
     """[B, S] token ids."""
@@ -33,6 +36,10 @@ class Batch:
 
     def __post_init__(self) -> None:
         shape = self.tokens.shape
+        # A loop over names costs as much as filling a small batch: it only names what is wrong.
+        alike = self.labels.shape == self.loss_mask.shape == self.position_ids.shape == shape
+        if alike and len(shape) == 2 and (self.document_ids is None or self.document_ids.shape == shape):
+            return
         assert len(shape) == 2, f"tokens must be [B, S], not {shape}"
         for name in ("labels", "loss_mask", "position_ids", "document_ids"):
             array = getattr(self, name)

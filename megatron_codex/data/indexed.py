@@ -1,40 +1,35 @@
 """Megatron's indexed dataset: PREFIX.bin (tokens) and PREFIX.idx (where each document lies), written and read.
 
 In: token ids, a document or many at a time. Out: the two files, byte for byte what megatron-core's
-IndexedDatasetBuilder writes (one sequence a document, no modes), and a reader of memory-mapped documents that checks
-both files before it believes them. Source: megatron/core/datasets/indexed_dataset.py of megatron-core 0.16.1; the
-format is spelled out in docs/formats.md.
+IndexedDatasetBuilder writes (one sequence a document, no modes), and a reader of memory-mapped tokens that checks both
+files before it believes them. Source: megatron/core/datasets/indexed_dataset.py of megatron-core 0.16.1; the format is
+spelled out in docs/formats.md.
 """
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
+from megatron_codex.data.index_file import DTYPE_CODES, HEADER, MAGIC, VERSION, IndexFile, check_size, read_index_arrays
 from megatron_codex.errors import InputError
 from megatron_codex.files import atomic_file, require_absent, require_file
 
-MAGIC = b"MMIDIDX\x00\x00"
-VERSION = 1
-DTYPE_CODES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
-"""Megatron's codes of token types; its float types 6 and 7 hold no tokens."""
 MAX_DOCUMENT_TOKENS = 2**31 - 1
 """Lengths are int32."""
 
-_HEADER = struct.Struct("<9sQBQQ")  # magic, version, dtype code, sequences, documents + 1
 _BLOCK = 1 << 20
 
-_FINGERPRINT_BLOCKS = 64
-_FINGERPRINT_BLOCK_BYTES = 4096
+_HASHED_BLOCKS = 64
+_HASHED_BLOCK_BYTES = 1 << 20
 
 
 def bin_path(prefix: Path | str) -> Path:
@@ -67,7 +62,7 @@ class IndexedDatasetWriter:
         # Closed in the reverse order, so the .idx is renamed last: a reader that finds it finds a whole .bin.
         self._idx = self._open_files.enter_context(atomic_file(idx_path(prefix)))
         self._bin = self._open_files.enter_context(atomic_file(bin_path(prefix)))
-        self._idx.write(bytes(_HEADER.size))
+        self._idx.write(bytes(HEADER.size))
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +120,7 @@ class IndexedDatasetWriter:
         for start in range(0, len(self) + 1, _BLOCK):
             self._idx.write(np.arange(start, min(start + _BLOCK, len(self) + 1), dtype="<i8").data)
         self._idx.seek(0)
-        self._idx.write(_HEADER.pack(MAGIC, VERSION, self._code, len(self), len(self) + 1))
+        self._idx.write(HEADER.pack(MAGIC, VERSION, self._code, len(self), len(self) + 1))
         self._open_files.close()
 
     def _abort(self) -> None:
@@ -138,20 +133,21 @@ def write_joined_index(handle: IO[bytes], prefixes: Sequence[Path | str]) -> Non
 
     The datasets have one token type, and all have modes or none has. One is open at a time, however many there are.
     """
-    shapes = [(len(part.sizes), len(part.documents) - 1) for part in map(read_index_arrays, prefixes)]
+    paths = [idx_path(prefix) for prefix in prefixes]
+    shapes = [(len(part.sizes), len(part.documents) - 1) for part in map(read_index_arrays, paths)]
     num_sequences, num_documents = (sum(counts) for counts in zip(*shapes, strict=True))
-    dtype = read_index_arrays(prefixes[0]).dtype
+    dtype = read_index_arrays(paths[0]).dtype
     code = next(code for code, kind in DTYPE_CODES.items() if kind == dtype)
-    handle.write(_HEADER.pack(MAGIC, VERSION, code, num_sequences, num_documents + 1))
-    for part in map(read_index_arrays, prefixes):
+    handle.write(HEADER.pack(MAGIC, VERSION, code, num_sequences, num_documents + 1))
+    for part in map(read_index_arrays, paths):
         _write_blocks(handle, part.sizes)
     _write_pointers(handle, num_sequences, dtype.itemsize)
     handle.write(struct.pack("<q", 0))
     before = 0
-    for part in map(read_index_arrays, prefixes):
+    for part in map(read_index_arrays, paths):
         _write_blocks(handle, part.documents[1:], added=before)
         before += len(part.sizes)
-    for part in map(read_index_arrays, prefixes):
+    for part in map(read_index_arrays, paths):
         if part.modes is not None:
             _write_blocks(handle, part.modes)
 
@@ -165,7 +161,7 @@ def _write_pointers(handle: IO[bytes], num_sequences: int, itemsize: int) -> Non
     """Append each sequence's place in bytes, from the lengths that were written after the header."""
     handle.flush()
     with Path(handle.name).open("rb") as written:
-        written.seek(_HEADER.size)
+        written.seek(HEADER.size)
         pointer = 0
         for start in range(0, num_sequences, _BLOCK):
             sizes = np.fromfile(written, "<i4", min(_BLOCK, num_sequences - start)).astype(np.int64) * itemsize
@@ -175,9 +171,11 @@ def _write_pointers(handle: IO[bytes], num_sequences: int, itemsize: int) -> Non
 
 
 class IndexedDataset:
-    """The documents of PREFIX.bin, memory-mapped: `len()`, `sizes` in tokens, `document(i)`, `slice(i, start, stop)`.
+    """The documents of PREFIX.bin, memory-mapped: `len()`, `sizes` in tokens, `document(i)`, `slice(i, start, stop)`;
+    and all their tokens as one text: `tokens(start, stop)`, with `first_tokens` and `starts_between` for the borders.
 
-    A document of several sequences (Megatron splits by sentence on request) is read as one.
+    A document of several sequences (Megatron splits by sentence on request) is read as one. Opening reads the .idx
+    once; memory does not grow with it.
     """
 
     def __init__(self, prefix: Path | str) -> None:
@@ -185,137 +183,67 @@ class IndexedDataset:
         self.prefix = str(prefix)
         require_file(idx_path(prefix), "the index of an indexed dataset")
         require_file(bin_path(prefix), "the tokens of an indexed dataset")
-        self.dtype, sequence_sizes, pointers, documents = _read_index(idx_path(prefix))
-        _check_pointers(idx_path(prefix), sequence_sizes, pointers, documents, self.dtype.itemsize)
-        num_tokens = (int(pointers[-1]) // self.dtype.itemsize + int(sequence_sizes[-1])) if len(pointers) else 0
-        _check_size(bin_path(prefix), {num_tokens * self.dtype.itemsize})
-        self._tokens = np.memmap(bin_path(prefix), self.dtype.newbyteorder("<"), "r", shape=(num_tokens,))
-        if len(documents) == len(pointers) + 1:
-            self.sizes: NDArray[np.int32] | NDArray[np.int64] = sequence_sizes
-            self._starts = pointers // self.dtype.itemsize
-        else:
-            ends = np.append(pointers // self.dtype.itemsize, num_tokens)
-            self._starts = ends[documents[:-1]]
-            self.sizes = np.diff(ends[documents])
+        self._index = IndexFile(idx_path(prefix))
+        self.dtype = self._index.dtype
+        check_size(bin_path(prefix), {self.num_tokens * self.dtype.itemsize})
+        # As a plain array: a slice of a memmap costs five times as much.
+        self._tokens: NDArray[np.integer[Any]] = np.asarray(
+            np.memmap(bin_path(prefix), self.dtype.newbyteorder("<"), "r", shape=(self.num_tokens,))
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.prefix,)
 
     def __len__(self) -> int:
         """Number of documents."""
-        return len(self.sizes)
+        return self._index.num_documents
 
     @property
     def num_tokens(self) -> int:
         """Tokens in all documents."""
-        return len(self._tokens)
+        return self._index.num_tokens
+
+    @property
+    def sizes(self) -> NDArray[np.int32] | NDArray[np.int64]:
+        """Tokens of each document, [len(self)]; where documents have several sequences, computed at each call."""
+        return self._index.sizes
 
     def document(self, index: int) -> NDArray[np.integer[Any]]:
         """A document's token ids, [sizes[index]], as a read-only view of the file."""
-        return self.slice(index, 0, int(self.sizes[index]))
+        return self.tokens(*self._index.extent(index))
 
     def slice(self, index: int, start: int, stop: int) -> NDArray[np.integer[Any]]:
         """Tokens start..stop of a document, [stop - start], as a read-only view of the file."""
-        assert 0 <= start <= stop <= self.sizes[index], f"document {index} has no tokens {start}..{stop}"
-        first = int(self._starts[index])
-        return self._tokens[first + start : first + stop]
+        first, last = self._index.extent(index)
+        assert 0 <= start <= stop <= last - first, f"document {index} has no tokens {start}..{stop}"
+        return self.tokens(first + start, first + stop)
+
+    def tokens(self, start: int, stop: int) -> NDArray[np.integer[Any]]:
+        """Tokens start..stop of the whole file, [stop - start], whatever their documents, as a read-only view."""
+        return self._tokens[start:stop]
+
+    def first_tokens(self, documents: Sequence[int]) -> list[int]:
+        """Where each of `documents` begins, counted in tokens of the whole file; document len(self) is its end."""
+        return self._index.first_tokens(documents)
+
+    def starts_between(self, start: int, stop: int) -> list[int]:
+        """Tokens after `start` and before `stop` with which a document that is not empty begins, ascending."""
+        return self._index.starts_between(start, stop)
 
     def fingerprint(self) -> str:
-        """Hash of the whole .idx, the .bin's size and 64 blocks of 4 KiB spread evenly over it.
+        """Hash of every document's place and of the .bin: of all of it up to 64 MiB, else of 64 blocks of 1 MiB
+        spread evenly over it.
 
-        Reading every token would cost minutes a terabyte at each start; documents of equal sizes that differ between
-        those blocks only are not told apart.
+        Reading every token would cost minutes a terabyte at each start; larger data sets of equal sizes that differ
+        between those blocks only are not told apart. XXH3, 128 bits: it finds accidents, not forgeries.
         """
-        digest = hashlib.sha256()
-        with idx_path(self.prefix).open("rb") as handle:
-            while block := handle.read(_BLOCK):
-                digest.update(block)
-        size = bin_path(self.prefix).stat().st_size
-        digest.update(struct.pack("<Q", size))
+        digest = xxhash.xxh3_128(self._index.digest.encode())
+        size = self.num_tokens * self.dtype.itemsize
+        last = max(0, size - _HASHED_BLOCK_BYTES)
+        whole = size <= _HASHED_BLOCKS * _HASHED_BLOCK_BYTES
+        starts = range(0, size, _HASHED_BLOCK_BYTES) if whole else np.linspace(0, last, _HASHED_BLOCKS, dtype=np.int64)
         with bin_path(self.prefix).open("rb") as handle:
-            for position in np.linspace(
-                0, max(0, size - _FINGERPRINT_BLOCK_BYTES), _FINGERPRINT_BLOCKS, dtype=np.int64
-            ):
-                handle.seek(int(position))
-                digest.update(handle.read(_FINGERPRINT_BLOCK_BYTES))
+            for start in starts:
+                handle.seek(int(start))
+                digest.update(handle.read(_HASHED_BLOCK_BYTES))
         return digest.hexdigest()
-
-
-_Index = tuple[np.dtype[Any], NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]
-
-
-def _read_index(path: Path) -> _Index:
-    """Token type, sequence sizes, byte pointers, document boundaries (in sequences) of an .idx file."""
-    with path.open("rb") as handle:
-        header = handle.read(_HEADER.size)
-    if header[: len(MAGIC)] != MAGIC:
-        raise InputError(str(path), value=header[: len(MAGIC)], rule=f"must begin with {MAGIC!r}", remedy=_REWRITE)
-    if len(header) < _HEADER.size:
-        _check_size(path, {_HEADER.size})
-    _, version, code, num_sequences, num_boundaries = _HEADER.unpack(header)
-    if version != VERSION:
-        raise InputError(str(path), value=version, rule=f"must be of version {VERSION}", remedy=_REWRITE)
-    if code not in DTYPE_CODES:
-        rule = f"the token type's code must be one of {', '.join(map(str, DTYPE_CODES))}"
-        raise InputError(str(path), value=code, rule=rule, remedy=_REWRITE)
-    without_modes = _HEADER.size + 12 * num_sequences + 8 * num_boundaries
-    _check_size(path, {without_modes, without_modes + num_sequences})
-    content = np.memmap(path, np.uint8, "r", offset=_HEADER.size)
-    sizes_bytes, pointers_bytes, boundaries_bytes = 4 * num_sequences, 8 * num_sequences, 8 * num_boundaries
-    sizes, pointers, boundaries = np.split(
-        content[: sizes_bytes + pointers_bytes + boundaries_bytes], [sizes_bytes, sizes_bytes + pointers_bytes]
-    )
-    return np.dtype(DTYPE_CODES[code]), sizes.view("<i4"), pointers.view("<i8"), boundaries.view("<i8")
-
-
-def _check_size(path: Path, allowed: set[int]) -> None:
-    found = path.stat().st_size
-    if found not in allowed:
-        expected = " or ".join(map(str, sorted(allowed)))
-        rule = f"the file is truncated or damaged: {found} bytes found, {expected} expected"
-        raise InputError(str(path), rule=rule, remedy=_REWRITE)
-
-
-def _check_pointers(
-    path: Path, sizes: NDArray[np.int32], pointers: NDArray[np.int64], documents: NDArray[np.int64], itemsize: int
-) -> None:
-    """Sequences must lie one after the other, and documents must cover them in order."""
-    expected = 0
-    for start in range(0, len(sizes), _BLOCK):
-        block = sizes[start : start + _BLOCK].astype(np.int64) * itemsize
-        ends = expected + np.cumsum(block)
-        if block.min() < 0 or not np.array_equal(pointers[start : start + _BLOCK], ends - block):
-            raise InputError(str(path), rule="damaged: its pointers and sizes disagree", remedy=_REWRITE)
-        expected = int(ends[-1])
-    covered = len(documents) > 0 and documents[0] == 0 and documents[-1] == len(sizes)
-    if not covered or (np.diff(documents) < 0).any():
-        raise InputError(str(path), rule="damaged: its documents do not cover its sequences", remedy=_REWRITE)
-
-
-_REWRITE = "write it again with tools/preprocess_data.py"
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexArrays:
-    """An .idx file's arrays as they lie in it, memory-mapped."""
-
-    dtype: np.dtype[Any]
-    """Of the tokens."""
-    sizes: NDArray[np.int32]
-    """Length of each sequence, in tokens."""
-    documents: NDArray[np.int64]
-    """Sequence with which each document begins, and their number at the end."""
-    modes: NDArray[np.int8] | None
-    """Of each sequence; None: the file has none."""
-
-
-def read_index_arrays(prefix: Path | str) -> IndexArrays:
-    """The arrays of PREFIX.idx, not checked against each other: IndexedDataset(prefix) does that.
-
-    Raises: InputError for a file that is truncated or of another format.
-    """
-    dtype, sizes, pointers, documents = _read_index(idx_path(prefix))
-    without_modes = _HEADER.size + 12 * len(pointers) + 8 * len(documents)
-    has_modes = idx_path(prefix).stat().st_size > without_modes
-    modes = np.memmap(idx_path(prefix), np.int8, "r", offset=without_modes) if has_modes else None
-    return IndexArrays(dtype=dtype, sizes=sizes, documents=documents, modes=modes)

@@ -18,7 +18,8 @@ from typing import Any
 
 from megatron_codex.config.corpus import MergeConfig
 from megatron_codex.config.load import config_to_dict
-from megatron_codex.data.indexed import IndexedDataset, bin_path, idx_path, read_index_arrays, write_joined_index
+from megatron_codex.data.index_file import read_index_arrays
+from megatron_codex.data.indexed import IndexedDataset, bin_path, idx_path, write_joined_index
 from megatron_codex.errors import InputError
 from megatron_codex.files import atomic_file, require_absent, sha256_file
 from megatron_codex.log import progress
@@ -118,7 +119,7 @@ def _shape(prefix: Path) -> _Shape:
     dataset = IndexedDataset(prefix)  # checks both files
     return _Shape(
         dtype=dataset.dtype.name,
-        has_modes=read_index_arrays(prefix).modes is not None,
+        has_modes=read_index_arrays(idx_path(prefix)).modes is not None,
         num_documents=len(dataset),
         num_tokens=dataset.num_tokens,
     )

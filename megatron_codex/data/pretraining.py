@@ -1,15 +1,18 @@
 """Base training's samples: windows cut from documents laid end to end (Codex paper, section 3.2).
 
-In: prefixes of indexed datasets. The documents of one split follow each other in a shuffled order; sample k is tokens
+In: prefixes of indexed datasets. The documents of one split follow each other as in the files; sample k is tokens
 k * S .. k * S + S of that stream, so windows overlap by one token and every token but the first is a label once.
-What is left at the end, fewer than S labels, is not used. Shapes: B samples x S positions.
+What is left at the end, fewer than S labels, is not used. Nothing is shuffled here: the loop's order permutes the
+windows (order.py), and a split is a few runs of neighbouring documents (splits.py), so a window is one piece of a file,
+or two where runs meet. docs/adr/0004-file-order-windows.md has the reasons. Shapes: B samples x S positions.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +20,19 @@ from numpy.typing import NDArray
 
 from megatron_codex.data.batch import PADDING_DOCUMENT, Batch
 from megatron_codex.data.indexed import IndexedDataset
-from megatron_codex.data.splits import SplitName, split_documents
+from megatron_codex.data.splits import SplitName, split_runs
 from megatron_codex.errors import InputError
+
+_RULE = 2
+"""Of how documents become samples, for the fingerprint: 1 shuffled the documents of a split before it cut windows."""
 
 
 class PretrainingDataset:
-    """A SampleSource over packed documents. Memory: 28 bytes a document of the split."""
+    """A SampleSource over packed documents. Memory: some megabytes, whatever the number of documents."""
 
     def __init__(
         self,
-        prefixes: Sequence[Path | str],
+        prefixes: Sequence[Path | str | IndexedDataset],
         *,
         split: SplitName,
         splits: Sequence[float],
@@ -35,7 +41,8 @@ class PretrainingDataset:
         eod: int,
         reset_attention_at_documents: bool = False,
     ) -> None:
-        """prefixes: indexed datasets, taken as one. splits: shares of train, valid, test. seq_length: S, in tokens.
+        """prefixes: indexed datasets, by prefix or opened before, taken as one. splits: shares of train, valid, test.
+        seq_length: S, in tokens.
 
         eod: the tokenizer's end of document, which fills padding. reset_attention_at_documents: a position sees its
         own document only and positions count from that document's start; otherwise a window is read as one text, as
@@ -48,8 +55,9 @@ class PretrainingDataset:
         self.seq_length = seq_length
         self.eod = eod
         self.reset_attention_at_documents = reset_attention_at_documents
-        self.datasets = [IndexedDataset(prefix) for prefix in prefixes]
+        self.datasets = [given if isinstance(given, IndexedDataset) else IndexedDataset(given) for given in prefixes]
         self._parameters = {
+            "rule": _RULE,
             "split": split,
             "splits": [float(share) for share in splits],
             "seq_length": seq_length,
@@ -57,26 +65,20 @@ class PretrainingDataset:
             "eod": eod,
             "reset_attention_at_documents": reset_attention_at_documents,
         }
-        # Documents are numbered through all datasets; _first holds each dataset's first number.
-        sizes = np.concatenate([dataset.sizes for dataset in self.datasets])
-        self._first = np.cumsum([0, *map(len, self.datasets)])
-        self._documents = split_documents(len(sizes), split=split, splits=splits, seed=seed)
-        # _ends[i]: position in the stream after the split's i-th document.
-        self._ends: NDArray[np.int64] = np.cumsum(sizes[self._documents], dtype=np.int64)
+        runs = split_runs(sum(map(len, self.datasets)), split=split, splits=splits, seed=seed)
+        self.num_documents = int((runs[:, 1] - runs[:, 0]).sum())
+        """Documents in the split."""
+        self._lay_out(runs)
+        self._constants = _constants(0, 0, 0)
         if len(self) < 1:
-            rule = f"the {split} split has {self.num_tokens} tokens in {len(self._documents)} documents"
+            rule = f"the {split} split has {self.num_tokens} tokens in {self.num_documents} documents"
             remedy = f"a sample needs seq_length + 1 = {seq_length + 1}: more data, another share or a shorter sequence"
-            raise InputError(", ".join(map(str, prefixes)), rule=rule, remedy=remedy)
+            raise InputError(", ".join(dataset.prefix for dataset in self.datasets), rule=rule, remedy=remedy)
 
     @property
     def num_tokens(self) -> int:
         """Tokens in the split's documents."""
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    @property
-    def num_documents(self) -> int:
-        """Documents in the split."""
-        return len(self._documents)
+        return self._ends[-1] if self._ends else 0
 
     def __len__(self) -> int:
         """Number of samples: every one has seq_length labels of its own."""
@@ -87,24 +89,27 @@ class PretrainingDataset:
         return self.seq_length
 
     def batch(self, indices: Sequence[int], *, seq_length: int) -> Batch:
-        """Samples [B, S], S = seq_length; beyond the data set's own seq_length they are padded with eod."""
+        """Samples [B, S], S = seq_length; beyond the data set's own seq_length they are padded with eod.
+
+        Tokens and labels are views of one array.
+        """
         assert seq_length >= self.seq_length, f"samples of {self.seq_length} tokens do not fit {seq_length}"
-        shape = (len(indices), seq_length)
-        tokens, labels = np.full(shape, self.eod, np.int64), np.full(shape, self.eod, np.int64)
-        loss_mask, position_ids = np.zeros(shape, np.float32), np.zeros(shape, np.int64)
-        document_ids = np.full(shape, PADDING_DOCUMENT, np.int64)
-        used = slice(0, self.seq_length)
+        used = self.seq_length
+        windows = np.empty((len(indices), used + 1), np.int64)
         for row, index in enumerate(indices):
-            window, starts = self._window(index)
-            tokens[row, used], labels[row, used] = window[:-1], window[1:]
-            loss_mask[row, used] = 1
-            position_ids[row, used], document_ids[row, used] = self._positions(starts)
+            self._fill(windows[row], index)
+        loss_mask, position_ids = self._mask_and_positions(len(indices), seq_length)
+        document_ids = None
+        if self.reset_attention_at_documents:
+            document_ids = np.full((len(indices), seq_length), PADDING_DOCUMENT, np.int64)
+            for row, index in enumerate(indices):
+                position_ids[row, :used], document_ids[row, :used] = self._positions(index)
         return Batch(
-            tokens=tokens,
-            labels=labels,
+            tokens=_padded(windows[:, :-1], seq_length, self.eod),
+            labels=_padded(windows[:, 1:], seq_length, self.eod),
             loss_mask=loss_mask,
             position_ids=position_ids,
-            document_ids=document_ids if self.reset_attention_at_documents else None,
+            document_ids=document_ids,
         )
 
     def fingerprint(self) -> str:
@@ -112,36 +117,80 @@ class PretrainingDataset:
         content = {"datasets": [dataset.fingerprint() for dataset in self.datasets], **self._parameters}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _window(self, index: int) -> tuple[NDArray[np.int64], list[int]]:
-        """A sample's seq_length + 1 tokens, and where in them a document starts (a cut one at 0)."""
+    def _lay_out(self, runs: NDArray[np.int64]) -> None:
+        """Lay the runs of documents, [R, 2] numbered through all datasets, end to end as pieces of their files.
+
+        Piece i ends at position _ends[i] of the stream; position p in it is token p + _shifts[i] of _sources[i].
+        """
+        self._ends: list[int] = []
+        self._shifts: list[int] = []
+        self._sources: list[IndexedDataset] = []
+        position, before = 0, 0
+        for dataset in self.datasets:
+            own = np.clip(runs - before, 0, len(dataset))
+            before += len(dataset)
+            tokens = iter(dataset.first_tokens(own[own[:, 0] < own[:, 1]].ravel().tolist()))
+            for first, last in zip(tokens, tokens, strict=True):
+                if first == last:
+                    continue  # only empty documents
+                self._shifts.append(first - position)
+                position += last - first
+                self._ends.append(position)
+                self._sources.append(dataset)
+
+    def _slices(self, index: int) -> Iterator[tuple[IndexedDataset, int, int]]:
+        """A sample's seq_length + 1 tokens as slices of files: dataset, first token, the one after the last."""
         assert 0 <= index < len(self), f"sample {index} of {len(self)}"
         position = index * self.seq_length
-        window = np.empty(self.seq_length + 1, np.int64)
-        starts = []
+        stop = position + self.seq_length + 1
+        piece = bisect_right(self._ends, position)
+        while position < stop:
+            end, shift = min(stop, self._ends[piece]), self._shifts[piece]
+            yield self._sources[piece], position + shift, end + shift
+            position, piece = end, piece + 1
+
+    def _fill(self, window: NDArray[np.int64], index: int) -> None:
+        """Write a sample's tokens into `window`, [seq_length + 1]."""
+        position = index * self.seq_length
+        stop = position + self.seq_length + 1
+        piece = bisect_right(self._ends, position)
+        if index >= 0 and piece < len(self._ends) and stop <= self._ends[piece]:
+            shift = self._shifts[piece]  # nearly always: one slice
+            window[:] = self._sources[piece].tokens(position + shift, stop + shift)
+            return
         filled = 0
-        # The first document that ends after the position holds it; empty documents before it end at it at the latest.
-        rank = int(np.searchsorted(self._ends, position, side="right"))
-        while filled < len(window):
-            part = self._rest_of_document(rank, position + filled)[: len(window) - filled]
-            if len(part):
-                starts.append(filled)
-            window[filled : filled + len(part)] = part
-            filled += len(part)
-            rank += 1
-        return window, starts
+        for dataset, first, last in self._slices(index):
+            window[filled : filled + last - first] = dataset.tokens(first, last)
+            filled += last - first
 
-    def _rest_of_document(self, rank: int, position: int) -> NDArray[np.integer]:
-        """Tokens from a position of the stream to the end of the split's document `rank`."""
-        document = int(self._documents[rank])
-        number = int(np.searchsorted(self._first, document, side="right")) - 1
-        dataset, local = self.datasets[number], document - int(self._first[number])
-        size = int(dataset.sizes[local])
-        return dataset.slice(local, size - (int(self._ends[rank]) - position), size)
+    def _positions(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Position and document ids of a sample, [seq_length] each; a document cut by the window counts from 0."""
+        starts: list[int] = []
+        filled = 0
+        for dataset, first, last in self._slices(index):
+            starts.append(filled)
+            starts += [start - first + filled for start in dataset.starts_between(first, last)]
+            filled += last - first
+        bounds = np.array([*starts, self.seq_length])  # the last token is a label only, whatever its document
+        sizes = bounds[1:] - bounds[:-1]
+        document_ids = np.repeat(np.arange(len(sizes)), sizes)
+        return np.arange(self.seq_length) - np.repeat(bounds[:-1], sizes), document_ids
 
-    def _positions(self, starts: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Position and document ids, [seq_length] each, of a window whose documents begin at `starts`."""
-        position_ids = np.arange(self.seq_length)
-        if not self.reset_attention_at_documents:
-            return position_ids, np.zeros(self.seq_length, np.int64)
-        document_ids = np.searchsorted(starts, position_ids, side="right") - 1
-        return position_ids - np.asarray(starts)[document_ids], document_ids
+    def _mask_and_positions(self, rows: int, seq_length: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Loss mask and positions of a batch: copies of the last one's when that had the same shape."""
+        if self._constants[0].shape != (rows, seq_length):
+            self._constants = _constants(rows, seq_length, self.seq_length)
+        loss_mask, position_ids = self._constants
+        return loss_mask.copy(), position_ids.copy()
+
+
+def _constants(rows: int, seq_length: int, used: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Loss mask and positions, [rows, seq_length]: padding from position `used` on."""
+    loss_mask, position_ids = np.zeros((rows, seq_length), np.float32), np.zeros((rows, seq_length), np.int64)
+    loss_mask[:, :used], position_ids[:, :used] = 1, np.arange(used)
+    return loss_mask, position_ids
+
+
+def _padded(values: NDArray[np.int64], seq_length: int, filler: int) -> NDArray[np.int64]:
+    missing = seq_length - values.shape[1]
+    return np.pad(values, ((0, 0), (0, missing)), constant_values=filler) if missing else values

@@ -14,9 +14,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from megatron_codex.data.batch import Batch, SampleSource
+from megatron_codex.data.blend import BlendedSource
+from megatron_codex.data.order import ShuffledOrder
+
+Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Positions in the run -> sample indices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +59,7 @@ class GlobalBatches:
     """The batches of a run, by step."""
 
     source: SampleSource
-    order: Callable[[int], int]
-    """Position in the run -> sample index."""
+    order: Order
     global_batch_size: int
     micro_batch_size: int
     dp_rank: int
@@ -69,7 +74,7 @@ class GlobalBatches:
     def at(self, step: int) -> StepBatch:
         """This rank's share of the global batch of a step, counted from 0."""
         positions = range(step * self.global_batch_size, (step + 1) * self.global_batch_size)
-        indices = [self.order(position) for position in positions]
+        indices = self.order(np.array(positions)).tolist()
         seq_length = _round_up(self.source.sequence_length(indices), self.length_multiple)
         share = self.global_batch_size // self.dp_size
         first = self.dp_rank * share
@@ -103,6 +108,14 @@ class GlobalBatches:
             position_ids=tensor(batch.position_ids),
             attention_mask=None if documents is None else hidden_keys(tensor(documents)),
         )
+
+
+def run_order(source: SampleSource, *, seed: int) -> Order:
+    """The order in which a run takes a source's samples: shuffled, but for a blend, which is mixed evenly already.
+
+    Shuffled as well, each part's share would be right on average only.
+    """
+    return source.order if isinstance(source, BlendedSource) else ShuffledOrder(len(source), seed)
 
 
 def hidden_keys(document_ids_BS: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import SampleSource
 from megatron_codex.data.blend import BlendedSource
+from megatron_codex.data.indexed import IndexedDataset
 from megatron_codex.data.pretraining import PretrainingDataset
 from megatron_codex.data.prompted import PromptedDataset
 from megatron_codex.data.splits import SplitName
@@ -39,9 +40,10 @@ def build_datasets(config: TrainConfig, *, read_pairs: ReadPairs | None) -> Data
     if config.task == "base":
         for prefix in config.data.paths("data_prefix"):
             _require_vocabulary(prefix, config.tokenizer)
+        opened = [IndexedDataset(prefix) for prefix in config.data.paths("data_prefix")]
         return Datasets(
-            train=_pretraining(config, "train"),
-            valid=_pretraining(config, "valid") if evaluates else None,
+            train=_pretraining(config, "train", opened),
+            valid=_pretraining(config, "valid", opened) if evaluates else None,
             inputs=tuple(Path(f"{prefix}.idx") for prefix in config.data.paths("data_prefix")),
         )
     assert read_pairs is not None, f"task {config.task} needs a reader of problems"
@@ -73,17 +75,16 @@ def _require_vocabulary(prefix: Path, tokenizer: TokenizerConfig) -> None:
         )
 
 
-def _pretraining(config: TrainConfig, split: SplitName) -> SampleSource:
-    prefixes, weights = config.data.paths("data_prefix"), config.data.weights
-    if not weights:
-        return _windows(config, split, prefixes)
-    sources = [_windows(config, split, (prefix,)) for prefix in prefixes]
-    return BlendedSource(sources, weights=weights, seed=config.training.seed)
+def _pretraining(config: TrainConfig, split: SplitName, opened: Sequence[IndexedDataset]) -> SampleSource:
+    if not config.data.weights:
+        return _windows(config, split, opened)
+    sources = [_windows(config, split, [dataset]) for dataset in opened]
+    return BlendedSource(sources, weights=config.data.weights, seed=config.training.seed)
 
 
-def _windows(config: TrainConfig, split: SplitName, prefixes: tuple[Path, ...]) -> PretrainingDataset:
+def _windows(config: TrainConfig, split: SplitName, opened: Sequence[IndexedDataset]) -> PretrainingDataset:
     return PretrainingDataset(
-        prefixes,
+        opened,
         split=split,
         splits=config.data.splits,
         seq_length=config.model.seq_length,

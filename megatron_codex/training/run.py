@@ -14,10 +14,9 @@ import torch
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import SampleSource
-from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.manifest import write_manifest
 from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel, world_size
-from megatron_codex.training.batches import GlobalBatches
+from megatron_codex.training.batches import GlobalBatches, run_order
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.datasets import Datasets, ReadPairs, build_datasets
 from megatron_codex.training.engine import build_engine
@@ -73,16 +72,14 @@ def _warn_of_warmup(config: TrainConfig) -> None:
 
 
 def _training_batches(config: TrainConfig, datasets: Datasets, layout: Layout) -> GlobalBatches:
-    order = ShuffledOrder(len(datasets.train), config.training.seed)
-    return _batches(config, datasets.train, order, layout, num_positions=None)
+    return _batches(config, datasets.train, layout, num_positions=None)
 
 
 def _validation_batches(config: TrainConfig, datasets: Datasets, layout: Layout) -> GlobalBatches | None:
     if datasets.valid is None:
         return None
     # The first samples of one fixed order: every evaluation sees the same, and a large set is not cut by its beginning.
-    order = ShuffledOrder(len(datasets.valid), config.training.seed)
-    return _batches(config, datasets.valid, order, layout, num_positions=len(datasets.valid))
+    return _batches(config, datasets.valid, layout, num_positions=len(datasets.valid))
 
 
 def _num_valid_batches(config: TrainConfig, datasets: Datasets) -> int:
@@ -91,12 +88,10 @@ def _num_valid_batches(config: TrainConfig, datasets: Datasets) -> int:
     return min(config.training.eval_iters, -(-len(datasets.valid) // config.training.global_batch_size))
 
 
-def _batches(
-    config: TrainConfig, source: SampleSource, order: ShuffledOrder, layout: Layout, *, num_positions: int | None
-) -> GlobalBatches:
+def _batches(config: TrainConfig, source: SampleSource, layout: Layout, *, num_positions: int | None) -> GlobalBatches:
     return GlobalBatches(
         source=source,
-        order=order,
+        order=run_order(source, seed=config.training.seed),
         global_batch_size=config.training.global_batch_size,
         micro_batch_size=config.training.micro_batch_size,
         dp_rank=layout.dp_rank,

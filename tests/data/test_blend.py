@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from megatron_codex.data.batch import Batch
 from megatron_codex.data.blend import BlendedSource
@@ -45,9 +48,44 @@ def test_an_epoch_holds_every_sample_and_the_wanted_shares() -> None:
 
 def test_a_repeated_source_comes_in_another_order_each_time() -> None:
     blend = BlendedSource([Numbered(0, 50), Numbered(1000, 50)], weights=[2, 1], seed=3)
-    tokens = tokens_of(blend)
+    tokens = [token for token in tokens_of(blend) if token < 1000]
     assert tokens[:50] != tokens[50:100]
     assert sorted(tokens[:50]) == sorted(tokens[50:100])
+
+
+def test_the_next_epoch_comes_in_another_order() -> None:
+    blend = BlendedSource([Numbered(0, 30), Numbered(1000, 10)], weights=[3, 1], seed=3)
+    first, second = (blend.batch(range(start, start + 40), seq_length=2).tokens[:, 0].tolist() for start in (0, 40))
+    assert first != second
+    assert sorted(first) == sorted(second)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 60), st.floats(0.01, 100)), min_size=1, max_size=9))
+def test_every_beginning_of_the_run_holds_the_wanted_shares(parts: list[tuple[int, float]]) -> None:
+    """Of n samples each source has its share to within half a sample for each halving of the sources."""
+    sources = [Numbered(1000 * number, length) for number, (length, _) in enumerate(parts)]
+    blend = BlendedSource(sources, weights=[weight for _, weight in parts], seed=3)
+    shares = np.array(blend.num_samples) / len(blend)
+    counts = np.zeros(len(parts))
+    for index in range(min(len(blend) + 200, 1500)):
+        counts[blend._locate(index)[0]] += 1
+        assert (np.abs(counts - shares * (index + 1)) <= np.ceil(np.log2(len(parts))) / 2 + 1e-6).all()
+        if index + 1 == len(blend):
+            assert counts.tolist() == blend.num_samples
+
+
+def test_large_blends_are_exact() -> None:
+    """2e12 samples and any position of them, without an array: shares to the sample, sources in their own ranges."""
+    blend = BlendedSource([Numbered(0, 10**12), Numbered(0, 10**9), Numbered(0, 7)], weights=[0.5, 0.4, 0.1], seed=3)
+    assert blend.num_samples[0] == 10**12
+    exact = [Fraction(weight) / Fraction(0.5) * 10**12 for weight in (0.5, 0.4, 0.1)]
+    assert all(abs(count - share) <= Fraction(1, 2) for count, share in zip(blend.num_samples, exact, strict=True))
+    for start in (0, 10**9, len(blend) - 1000, 10**15):
+        numbers = Counter(blend._locate(start + index)[0] for index in range(1000))
+        assert [abs(numbers[number] - share) <= 2 for number, share in enumerate((500, 400, 100))] == [True] * 3
+    tokens = blend.batch(range(10**12, 10**12 + 50), seq_length=2).tokens[:, 0]
+    assert tokens.max() > 2**31 and tokens.min() < 7
 
 
 def test_rows_come_in_the_order_of_the_indices() -> None:

@@ -114,6 +114,35 @@ def test_of_many_documents_the_first_at_fault_is_named(tmp_path: Path) -> None:
         assert (len(writer), writer.num_tokens) == (1, 1)
 
 
+def test_borders_of_documents_are_found_in_the_whole_text(tmp_path: Path) -> None:
+    """Sizes 3, 0, 1, 2, 0 as single sequences, and the same documents of several: starts 0, 3, 3, 4, 6, end 6."""
+    write(tmp_path / "single", [[1, 2, 3], [], [4], [5, 6], []])
+    builder = MegatronDatasetBuilder(str(tmp_path / "several.bin"), dtype=np.uint16)
+    for document, sizes in (([1, 2, 3], [1, 2]), ([], []), ([4], [1]), ([5, 6], [2]), ([], [])):
+        builder.add_document(np.array(document, np.uint16), sizes)
+    builder.finalize(str(tmp_path / "several.idx"))
+    for name in ("single", "several"):
+        dataset = IndexedDataset(tmp_path / name)
+        assert dataset.first_tokens(range(6)) == [0, 3, 3, 4, 6, 6]
+        assert dataset.first_tokens([5, 0, 3]) == [6, 0, 4]
+        assert dataset.sizes.tolist() == [3, 0, 1, 2, 0]
+        assert dataset.tokens(2, 5).tolist() == [3, 4, 5]
+        assert dataset.starts_between(0, 6) == [3, 4]
+        assert dataset.starts_between(3, 6) == [4]
+        assert dataset.starts_between(0, 3) == []
+        with pytest.raises(AssertionError, match="document 5 of 5"):
+            dataset.document(5)
+
+
+def test_one_document_a_sequence_is_not_taken_for_granted(tmp_path: Path) -> None:
+    """As many documents as sequences, but one has none and one has two."""
+    write(tmp_path / "tiny", DOCUMENTS)
+    path = tmp_path / "tiny.idx"
+    path.write_bytes(path.read_bytes()[:-32] + struct.pack("<4q", 0, 0, 2, 3))
+    dataset = IndexedDataset(tmp_path / "tiny")
+    assert [dataset.document(index).tolist() for index in range(3)] == [[], [1, 2, 3, 65_535], [4, 0]]
+
+
 def test_documents_are_views_that_cannot_be_written(tmp_path: Path) -> None:
     document = IndexedDataset(write(tmp_path / "tiny", DOCUMENTS)).document(0)
     with pytest.raises(ValueError, match="read-only"):
@@ -206,6 +235,26 @@ def test_a_damaged_file_is_named(tmp_path: Path, suffix: str, damage: Callable[[
         IndexedDataset(tmp_path / "tiny")
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """70,000 documents, which are read in several chunks."""
+    prefix = tmp_path_factory.mktemp("indexed") / "long"
+    return write(prefix, [[number % 5] * (number % 3 + 1) for number in range(70_000)])
+
+
+@pytest.mark.parametrize("entry", [0, 32_767, 32_768, 32_769, 65_535, 69_999])
+@pytest.mark.parametrize(("section", "width"), [(34, 4), (34 + 4 * 70_000, 8), (34 + 12 * 70_000, 8)])
+def test_a_damaged_entry_is_found_wherever_it_lies(
+    tmp_path: Path, long: Path, section: int, width: int, entry: int
+) -> None:
+    content = bytearray(Path(f"{long}.idx").read_bytes())
+    content[section + width * entry + 2] ^= 64
+    (tmp_path / "long.idx").write_bytes(content)
+    (tmp_path / "long.bin").symlink_to(f"{long}.bin")
+    with pytest.raises(InputError, match=r"long\.(idx: damaged: its|bin: .* expected)"):
+        IndexedDataset(tmp_path / "long")
+
+
 @pytest.mark.parametrize("suffix", [".bin", ".idx"])
 def test_a_missing_file_is_named(tmp_path: Path, suffix: str) -> None:
     write(tmp_path / "tiny", DOCUMENTS)
@@ -221,3 +270,22 @@ def test_the_fingerprint_tells_datasets_apart(tmp_path: Path) -> None:
     assert fingerprint("a", DOCUMENTS) == fingerprint("b", DOCUMENTS)
     assert fingerprint("a2", DOCUMENTS) != fingerprint("other-token", [[1, 2, 3], [65_534], [4, 0]])
     assert fingerprint("a3", DOCUMENTS) != fingerprint("other-bounds", [[1, 2], [3, 65_535], [4, 0]])
+
+
+def test_every_token_of_64_mib_and_the_spots_of_more_are_in_the_fingerprint(tmp_path: Path) -> None:
+    prefix, mib = tmp_path / "zeros", 1 << 20
+
+    def fingerprint(num_bytes: int, changed: int | None = None) -> str:
+        header = struct.pack("<9sQBQQ", b"MMIDIDX\0\0", 1, 1, 1, 2)
+        Path(f"{prefix}.idx").write_bytes(header + struct.pack("<iqqq", num_bytes, 0, 0, 1))
+        with Path(f"{prefix}.bin").open("wb") as handle:
+            handle.truncate(num_bytes)
+            if changed is not None:
+                handle.seek(changed)
+                handle.write(b"\1")
+        return IndexedDataset(prefix).fingerprint()
+
+    small, large = 64 * mib, 200 * mib
+    assert len({fingerprint(small, changed) for changed in (None, 0, 1, 33 * mib + 17, small - 1)}) == 5
+    assert len({fingerprint(large, changed) for changed in (None, 0, mib - 1, large - mib, large - 1)}) == 5
+    assert fingerprint(large) != fingerprint(large + 1)

@@ -4,14 +4,16 @@ import random
 from collections import Counter
 from itertools import pairwise
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.errors import InputError
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(-(2**70), 2**70), st.integers(0, 10**6))
 def test_every_epoch_is_a_permutation(num_samples: int, seed: int, epoch: int) -> None:
     order = ShuffledOrder(num_samples, seed)
@@ -22,6 +24,26 @@ def test_every_epoch_is_a_permutation(num_samples: int, seed: int, epoch: int) -
 def test_the_order_never_changes() -> None:
     """Golden: a run resumed with another version of the code must see the same samples."""
     assert list(map(ShuffledOrder(10, seed=1234), range(20))) == GOLDEN
+
+
+@settings(deadline=None)
+@given(
+    st.one_of(st.integers(1, 2000), st.integers(1, 2**63 - 1)),
+    st.integers(-(2**70), 2**70),
+    st.lists(st.integers(0, 2**62), max_size=60),
+)
+def test_many_positions_at_once_give_the_same_samples(num_samples: int, seed: int, positions: list[int]) -> None:
+    order = ShuffledOrder(num_samples, seed)
+    together = order(np.array(positions, np.int64))
+    assert together.dtype == np.int64
+    assert together.tolist() == list(map(order, positions))
+
+
+def test_the_order_of_many_never_changes() -> None:
+    """Golden, of a domain that is walked often (10**9 of 4**15) and of positions in several epochs."""
+    positions = np.arange(0, 3 * 10**9, 10**8 - 1)
+    assert len(positions) > 24  # fewer go one by one
+    assert ShuffledOrder(10**9, seed=5)(positions)[::6].tolist() == GOLDEN_MANY
 
 
 def test_epochs_and_seeds_differ() -> None:
@@ -59,3 +81,4 @@ def test_no_samples_have_no_order(num_samples: int) -> None:
 
 
 GOLDEN = [9, 0, 7, 1, 8, 4, 6, 3, 5, 2, 4, 0, 3, 6, 8, 2, 7, 5, 9, 1]
+GOLDEN_MANY = [382361658, 817070564, 694640099, 442602078, 562445686, 599835193]

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from megatron_codex.data.batch import Batch
-from megatron_codex.training.batches import GlobalBatches, hidden_keys
+from megatron_codex.data.blend import BlendedSource
+from megatron_codex.data.order import ShuffledOrder
+from megatron_codex.training.batches import GlobalBatches, hidden_keys, run_order
 
 
 class _Source:
@@ -37,6 +39,11 @@ class _Source:
         return ""
 
 
+class _OneLength(_Source):
+    def sequence_length(self, indices: Sequence[int]) -> int:
+        return 5
+
+
 def _batches(dp_rank: int = 0, dp_size: int = 1, **kwargs: object) -> GlobalBatches:
     settings = {"source": _Source(), "order": lambda position: position % 10, "global_batch_size": 4}
     settings |= {"micro_batch_size": 1} | kwargs
@@ -54,6 +61,21 @@ def test_ranks_together_see_the_global_batch_once(dp_size: int, micro_batch_size
         assert batch.seq_length == 5
         seen += [int(row[0]) for micro in batch.micro_batches for row in micro.tokens]
     assert sorted(seen) == [0, 1, 8, 9]
+
+
+def test_a_blend_s_batches_hold_its_shares_and_other_sources_are_shuffled() -> None:
+    """Three of four samples, in every batch of four of two epochs; and all ten samples once an epoch."""
+    blend = BlendedSource([_OneLength(), _OneLength()], weights=[3, 1], seed=1)
+    blended = _batches(source=blend, order=run_order(blend, seed=1))
+    assert len(blend) == 40
+    own = [blend._locate(index)[0] for index in range(80)]
+    assert [sum(own[start : start + 4]) for start in range(0, 80, 4)] == [1] * 20
+    for step in range(20):
+        expected = blend.batch(range(4 * step, 4 * step + 4), seq_length=5).tokens[:, 0].tolist()
+        assert [int(micro.tokens[0, 0]) for micro in blended.at(step).micro_batches] == expected
+
+    positions = np.arange(10)
+    assert np.array_equal(run_order(_Source(), seed=3)(positions), ShuffledOrder(10, 3)(positions))
 
 
 def test_the_length_is_that_of_the_global_batch_rounded_up() -> None:
