@@ -13,7 +13,10 @@
 #include <vector>
 
 #include "../../csrc/cpu/filter/documents.h"
+#include "../../csrc/cpu/json/lines.h"
+#include "../../csrc/cpu/sketch/documents.h"
 #include "../../csrc/cpu/tokenizer/documents.h"
+#include "../../csrc/cpu/words/runs.h"
 
 namespace {
 
@@ -81,7 +84,9 @@ class Checker {
     const std::unique_ptr<uint8_t[]> data(new uint8_t[text.size()]);
     if (!text.empty()) std::memcpy(data.get(), text.data(), text.size());
     check_statistics(data.get(), offsets);
+    check_sketches(data.get(), offsets);
     check_tokens(data.get(), offsets);
+    check_lines(data.get(), offsets.back());
     for (size_t document = 0; document + 1 < offsets.size(); ++document) {
       check_alone(data.get() + offsets[document], offsets[document + 1] - offsets[document]);
     }
@@ -107,7 +112,11 @@ class Checker {
     std::memcpy(data.get(), document, size);
     const std::vector<int64_t> offsets{0, size};
     check_statistics(data.get(), offsets);
+    check_sketches(data.get(), offsets);
     check_tokens(data.get(), offsets);
+    const uint64_t hashes[] = {0, 1, ~0ull};
+    uint8_t has_run = 0;
+    codex::find_runs(data.get(), offsets.data(), 1, {{1, hashes, 3}, {13, hashes, 3}}, &has_run);
     Statistics alone, beside_others;
     codex::measure_documents(data.get(), offsets.data(), 1, Instructions::kScalar, 1, &alone);
     const int64_t place[] = {0, size};
@@ -115,6 +124,35 @@ class Checker {
     require(std::memcmp(&alone, &beside_others, sizeof alone) == 0, "a document's statistics with neighbours");
     require(encode(*encoders_[0], data.get(), offsets, 1) == encode(*encoders_[0], document, offsets, 1),
             "a document's tokens with neighbours");
+  }
+
+  void check_sketches(const uint8_t* data, const std::vector<int64_t>& offsets) {
+    const int64_t count = static_cast<int64_t>(offsets.size()) - 1;
+    for (const auto& [num_bins, shingle_words] : {std::pair{16, 5}, std::pair{1, 1}, std::pair{33, 64}}) {
+      std::vector<uint32_t> expected(count * num_bins), found(count * num_bins);
+      codex::sketch_documents(data, offsets.data(), count, num_bins, shingle_words, Instructions::kScalar, 1,
+                              expected.data());
+      for (const Instructions instructions : available_) {
+        for (const int num_threads : {1, 3}) {
+          codex::sketch_documents(data, offsets.data(), count, num_bins, shingle_words, instructions, num_threads,
+                                  found.data());
+          require(found == expected, "sketches");
+        }
+      }
+    }
+  }
+
+  // Texts cannot be longer than their lines, and lines cover the input.
+  void check_lines(const uint8_t* data, int64_t size) {
+    const std::unique_ptr<uint8_t[]> texts(new uint8_t[size + codex::kLineTextsSlack]);
+    const codex::LineTexts found = codex::extract_texts(data, size, "a", texts.get());
+    require(found.line_starts.front() == 0 && found.line_starts.back() == size, "extent of the lines");
+    require(found.kinds.size() + 1 == found.line_starts.size() && found.text_starts.size() == found.line_starts.size(),
+            "number of lines");
+    for (size_t i = 0; i < found.kinds.size(); ++i) {
+      const int64_t text = found.text_starts[i + 1] - found.text_starts[i];
+      require(text >= 0 && text <= found.line_starts[i + 1] - found.line_starts[i], "length of a line's text");
+    }
   }
 
   void check_tokens(const uint8_t* data, const std::vector<int64_t>& offsets) {
@@ -157,7 +195,7 @@ Checker& checker(const char* vocabulary) {
 std::vector<uint8_t> make_input(std::mt19937_64& random) {
   static const std::vector<std::string> pieces = {
       "a", "Z", "_", "0", "42", " ", "    ", "\t", "\n", "\r\n", "\r", "'s", "'ll", "'re", "'", "def ", "return", "self.",
-      "generated", "DO NOT EDIT", "# coding: utf-8\n", "\xC3\xA9", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xE2\x80\xA8",
+      "{\"a\": \"", "\"}\n", "\\n", "\\ud83d\\ude00", "\\u00e9", "generated", "DO NOT EDIT", "# coding: utf-8\n", "\xC3\xA9", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xE2\x80\xA8",
       "\xC2\xA0", "\x80", "\xC3", "\xF0\x9F", "\xED\xA0\x80", std::string("\0", 1), "\xFF\xFE", "<|endoftext|>", "====",
       std::string(70, 'x'), std::string(200, ' '), std::string(300, '\xC3')};
   std::vector<uint8_t> input;
