@@ -7,6 +7,7 @@ the tasks only: not on how many work, where, or who is done first.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import multiprocessing
 import os
@@ -220,13 +221,11 @@ class _SlurmArrays:
     """Each round is one array; job k of n does tasks k, k + n, ... The next round does what is left."""
 
     def __init__(self, execution: ExecutionConfig, folder: Path) -> None:
-        try:
-            import submitit
-        except ImportError as error:
+        if importlib.util.find_spec("submitit") is None:
             rule, remedy = "needs submitit", "pip install 'megatron-codex[slurm]'"
-            raise InputError("executor", value="slurm", rule=rule, remedy=remedy) from error
+            raise InputError("executor", value="slurm", rule=rule, remedy=remedy)
         self._num_jobs = execution.num_workers
-        self._make_submitter = partial(submitit.AutoExecutor, folder=folder, cluster="slurm")
+        self._folder = folder
         options: dict[str, Any] = {"timeout_min": execution.slurm_minutes, "cpus_per_task": 1}
         if execution.slurm_partition is not None:
             options["slurm_partition"] = execution.slurm_partition
@@ -241,7 +240,7 @@ class _SlurmArrays:
             function(tasks[0])
             yield
             return
-        submitter = self._make_submitter()
+        submitter = _submitter(self._folder, "slurm")
         submitter.update_parameters(**self._options)
         for number in range(1, _MAX_TRIES + 1):
             num_jobs = min(self._num_jobs, len(tasks))
@@ -261,6 +260,12 @@ class _SlurmArrays:
                 return
             _logger.warning("round %d of %d: %d tasks left (%s)", number, _MAX_TRIES, len(left), "; ".join(failures))
             tasks = left
+
+
+def _submitter(folder: Path, cluster: str) -> Any:
+    import submitit
+
+    return submitit.AutoExecutor(folder=folder, cluster=cluster)
 
 
 def _do_share(function: Callable[[T], None], done: Callable[[T], bool], tasks: Sequence[T]) -> Exception | None:
