@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from megatron_codex.data import blend as blending
 from megatron_codex.data.batch import Batch
 from megatron_codex.data.blend import BlendedSource
 from megatron_codex.errors import InputError
@@ -104,6 +105,13 @@ def test_the_fingerprint_tells_weights_seeds_and_sources_apart() -> None:
         BlendedSource(sources[::-1], weights=[1, 1], seed=3).fingerprint(),
     }
     assert len(prints) == 4
+
+
+def test_data_mixed_by_another_rule_are_other_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = BlendedSource([Numbered(0, 5)], weights=[1], seed=3)
+    now = source.fingerprint()
+    monkeypatch.setattr(blending, "_RULE", 1)
+    assert source.fingerprint() != now
 
 
 @pytest.mark.parametrize("weights", [[1], [1, 0], [1, -1], [1, float("nan")], [1, float("inf")]], ids=str)

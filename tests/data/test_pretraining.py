@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from megatron_codex.data import pretraining
 from megatron_codex.data.indexed import IndexedDataset, IndexedDatasetWriter
 from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.data.pretraining import PretrainingDataset
@@ -337,3 +338,9 @@ def test_the_fingerprint_follows_inputs_and_parameters(tmp_path: Path) -> None:
     parts = [write(tmp_path / "a", DOCUMENTS[:2]), write(tmp_path / "b", DOCUMENTS[2:])]
     others |= {PretrainingDataset(prefixes, **ALL_TRAIN).fingerprint() for prefixes in (parts, parts[::-1])}
     assert len(others | {base}) == 9
+
+
+def test_data_read_by_another_rule_are_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = dataset(tmp_path).fingerprint()
+    monkeypatch.setattr(pretraining, "_RULE", 1)
+    assert dataset(tmp_path).fingerprint() != now
