@@ -251,6 +251,9 @@ class _SlurmArrays:
                 job.wait()
                 error = job.exception()
                 if error is None and isinstance(job.result(), Exception):
+                    for other in jobs:
+                        other.cancel(check=False)
+                        other.wait()
                     raise job.result()
                 if error is not None:
                     failures.append(f"{job.job_id}: {str(error).strip().splitlines()[-1]}")
