@@ -2,7 +2,7 @@
 
 In: documents as bytes, end to end, with offsets, as Arrow has them. Out: num_permutations numbers a document. The share
 of places in which two sketches agree estimates the Jaccard similarity of the documents' shingles, runs of shingle_words
-words, without bias and with a variance of at most J (1 - J) / num_permutations.
+words, without bias and with the variance of MinHash, J (1 - J) / num_permutations, or less.
 
 csrc/cpu/sketch/shingles.h says what words, shingles and sketches are, to the bit: sketches rest on disk. Two ways to
 the same numbers: that library, and its twin here for machines without it.

@@ -16,8 +16,9 @@
 //             there is no word
 //
 // That is Fast Similarity Sketching (Dahlgaard, Knudsen, Thorup, FOCS 2017, arXiv 1704.04370): unbiased, as optimal
-// densification is (Shrivastava 2017, arXiv 1703.04664), but an empty bin draws anew where that copies another bin. So
-// the variance is never above MinHash's J (1 - J) / k; with copies it is up to 1.5 times that for few shingles.
+// densification is (Shrivastava 2017, arXiv 1703.04664), but an empty bin draws anew where that copies another bin.
+// Measured for 3 to 1,400 shingles the variance is at most MinHash's J (1 - J) / k (tests/corpus/test_sketches.py);
+// with copies it is up to 1.5 times that where shingles are fewer than bins.
 #pragma once
 
 #include <cstdint>
