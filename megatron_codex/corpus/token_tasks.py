@@ -22,7 +22,7 @@ from megatron_codex.data.indexed import MAX_DOCUMENT_TOKENS
 from megatron_codex.errors import InputError
 from megatron_codex.tokenizer.codex import CodexTokenizer
 
-TASK_BYTES = 64_000_000
+TASK_BYTES = 32_000_000
 """Text in a task, about: what a worker that dies costs. Compressed JSONL, and a row group, is not divided."""
 
 

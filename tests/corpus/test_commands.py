@@ -32,6 +32,11 @@ def test_from_files_to_tokens(tmp_path: Path) -> None:
     tokenised = run("preprocess_data.py", *arguments, folder=tmp_path)
     assert tokenised.returncode == 0, tokenised.stderr
     assert tokenised.stdout.startswith("tokens/p.bin: 3 documents")
+    merge = ("--input", "tokens/p", "tokens/p", "--output-prefix", "tokens/all")
+    merged = run("merge_datasets.py", *merge, folder=tmp_path)
+    assert merged.returncode == 0, merged.stderr
+    assert merged.stdout.startswith("tokens/all.bin: 6 documents")
+    assert len(IndexedDataset(tmp_path / "tokens" / "all")) == 6
     dataset = IndexedDataset(tmp_path / "tokens" / "p")
     assert len(dataset) == 3
     assert all(dataset.document(index)[-1] == 975 for index in range(3))
@@ -69,6 +74,12 @@ def test_from_files_to_tokens(tmp_path: Path) -> None:
             ["--input", "gone", "--output-prefix", "o", "tokenizer.vocab_size=9"],
             "error: tokenizer.vocab_size: got 9; must lie between 281 and 50281",
             id="vocabulary",
+        ),
+        pytest.param(
+            "merge_datasets.py",
+            ["--input", "gone", "--output-prefix", "o"],
+            "error: gone.idx: no such file",
+            id="nothing-to-merge",
         ),
     ],
 )

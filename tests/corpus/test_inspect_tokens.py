@@ -81,13 +81,13 @@ def test_a_draw_depends_on_the_seed_only(prefix: Path) -> None:
     assert positions(num_samples=1000) == list(range(len(TEXTS)))
 
 
-@pytest.mark.parametrize("tokenizer", [None, TokenizerConfig(vocab_size=400, max_run=8)], ids=["codex", "small"])
+@pytest.mark.parametrize("tokenizer", [None, TokenizerConfig(vocab_size=300)], ids=["codex", "small"])
 def test_savings_are_against_the_same_vocabulary_without_runs(
     tmp_path: Path, tokenizer: TokenizerConfig | None
 ) -> None:
     prefix = make(tmp_path / "p", tokenizer=tokenizer)
     own = CodexTokenizer.from_config(tokenizer or TokenizerConfig())
-    plain = CodexTokenizer(vocab_size=None if tokenizer is None else 400 - 7, max_run=1)
+    plain = CodexTokenizer(vocab_size=None if tokenizer is None else 300 - 24, max_run=1)
     text = inspect(prefix).text
     assert text is not None
     assert text.num_documents == len(TEXTS)

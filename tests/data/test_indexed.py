@@ -103,7 +103,8 @@ def test_many_documents_at_once_are_written_as_one_by_one(
     write(tmp_path / "single", documents)
     for suffix in (".bin", ".idx"):
         assert (tmp_path / f"many{suffix}").read_bytes() == (tmp_path / f"single{suffix}").read_bytes()
-    assert [MegatronDataset(str(tmp_path / "many"))[index].tolist() for index in range(5)] == documents
+    theirs = MegatronDataset(str(tmp_path / "many"))
+    assert [theirs[index].tolist() for index in range(5)] == documents
 
 
 def test_of_many_documents_the_first_at_fault_is_named(tmp_path: Path) -> None:
