@@ -28,14 +28,16 @@ if [ "$(mcx_wanted)" != "$(cat "$MCX_STAMP" 2>/dev/null)" ]; then
     MCX_START=$SECONDS
     # --clear: a .venv without the stamp is a set-up that was cut off.
     "$PYTHON" -m venv --clear "$MCX_ROOT/.venv" || mcx_fail "python -m venv failed (Debian: install python3-venv)"
-    { mcx_pip "$MCX_TORCH" && mcx_pip -e "$MCX_ROOT[dev]"; } >"$MCX_ROOT/.venv/bootstrap.log" 2>&1 \
+    # What setup.py imports comes first: a build environment of its own would have it all once more.
+    { mcx_pip "$MCX_TORCH" && mcx_pip "setuptools>=77" "pybind11>=2.13" "pyarrow>=15" \
+        && mcx_pip --no-build-isolation -e "$MCX_ROOT[dev]"; } >"$MCX_ROOT/.venv/bootstrap.log" 2>&1 \
         || { tail -n 5 "$MCX_ROOT/.venv/bootstrap.log" >&2; mcx_fail "pip failed; see .venv/bootstrap.log"; }
     mcx_library >"$MCX_LIBRARY_STAMP"
     mcx_wanted >"$MCX_STAMP"
     echo "set-up: done in $((SECONDS - MCX_START)) s" >&2
 elif [ "$(mcx_library)" != "$(cat "$MCX_LIBRARY_STAMP" 2>/dev/null)" ]; then
     echo "set-up: building the C++ library (log: .venv/bootstrap.log)" >&2
-    mcx_pip --no-deps -e "$MCX_ROOT" >"$MCX_ROOT/.venv/bootstrap.log" 2>&1 \
+    mcx_pip --no-build-isolation --no-deps -e "$MCX_ROOT" >"$MCX_ROOT/.venv/bootstrap.log" 2>&1 \
         || { tail -n 5 "$MCX_ROOT/.venv/bootstrap.log" >&2; mcx_fail "pip failed; see .venv/bootstrap.log"; }
     mcx_library >"$MCX_LIBRARY_STAMP"
 fi

@@ -189,7 +189,8 @@ def _mpi_ranks() -> Iterator[_Run | None]:
     except (ImportError, RuntimeError) as error:
         rule = f"needs mpi4py and an MPI library ({error})"
         raise InputError("executor", value="mpi", rule=rule, remedy="pip install 'megatron-codex[mpi]'") from error
-    with MPICommExecutor() as pool:
+    with MPICommExecutor() as entered:
+        pool: Any = entered  # None on all ranks but the first, which its stubs do not say
         if pool is None:
             yield None
             return

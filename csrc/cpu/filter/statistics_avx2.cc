@@ -1,7 +1,6 @@
 // The pass with AVX2: two registers of 32 bytes a block. Called only where the processor has it.
 #if defined(__x86_64__)
-#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
-#include <immintrin.h>
+#include "../common/target_avx2.h"
 
 #include "statistics_blocks.h"
 
@@ -61,4 +60,6 @@ struct Avx2 {
 Statistics measure_avx2(const uint8_t* text, int64_t size) { return StatisticsPass<Avx2>::measure(text, size); }
 
 }  // namespace codex
+
+#include "../common/end_target.h"
 #endif

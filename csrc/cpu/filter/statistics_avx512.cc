@@ -1,7 +1,6 @@
 // The pass with AVX-512: one register a block. Called only where the processor has it.
 #if defined(__x86_64__)
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")
-#include <immintrin.h>
+#include "../common/target_avx512.h"
 
 #include "statistics_blocks.h"
 
@@ -42,4 +41,6 @@ struct Avx512 {
 Statistics measure_avx512(const uint8_t* text, int64_t size) { return StatisticsPass<Avx512>::measure(text, size); }
 
 }  // namespace codex
+
+#include "../common/end_target.h"
 #endif

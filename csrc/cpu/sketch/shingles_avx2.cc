@@ -1,8 +1,7 @@
 // Shingles with AVX2: two registers of 32 bytes a block; it has no wide multiplication, so the hashes are made one at a
 // time. Called only where the processor has it.
 #if defined(__x86_64__)
-#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
-#include <immintrin.h>
+#include "../common/target_avx2.h"
 
 #include "shingles_blocks.h"
 
@@ -41,4 +40,6 @@ void fold_shingles_avx2(const uint64_t* shingles, int64_t count, uint64_t round,
 }
 
 }  // namespace codex
+
+#include "../common/end_target.h"
 #endif

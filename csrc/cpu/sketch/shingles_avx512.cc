@@ -1,9 +1,10 @@
 // Shingles with AVX-512: one register a block, eight words or shingles at a time. Called only where there is one.
 #if defined(__x86_64__)
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")
+#include "../common/target_avx512.h"
 // GCC 12 warns of its own intrinsics, which start from undefined registers (bug 105593).
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
+#endif
 
 #include "shingles_blocks.h"
 
@@ -142,4 +143,6 @@ void fold_shingles_avx512(const uint64_t* shingles, int64_t count, uint64_t roun
 }
 
 }  // namespace codex
+
+#include "../common/end_target.h"
 #endif

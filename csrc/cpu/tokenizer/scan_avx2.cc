@@ -1,7 +1,6 @@
 // The scan with AVX2, BMI and LZCNT: two registers of 32 bytes a block. Called only where the processor has them.
 #if defined(__x86_64__)
-#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
-#include <immintrin.h>
+#include "../common/target_avx2.h"
 
 #include "scan_blocks.h"
 
@@ -59,4 +58,6 @@ int scan_pieces_avx2(Scan& scan, uint32_t* starts, int count, int limit) {
 }
 
 }  // namespace codex
+
+#include "../common/end_target.h"
 #endif

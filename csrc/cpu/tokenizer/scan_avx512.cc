@@ -1,7 +1,6 @@
 // The scan with AVX-512 (VBMI and VBMI2, Ice Lake and Zen 4 on): one register a block. Called only where there is one.
 #if defined(__x86_64__)
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi,bmi2,lzcnt,popcnt")
-#include <immintrin.h>
+#include "../common/target_avx512.h"
 
 #include "scan_blocks.h"
 
@@ -60,4 +59,6 @@ int scan_pieces_avx512(Scan& scan, uint32_t* starts, int count, int limit) {
 }
 
 }  // namespace codex
+
+#include "../common/end_target.h"
 #endif
