@@ -11,21 +11,10 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from megatron_codex.config.tokenizer import TokenizerConfig
-from megatron_codex.tokenizer.ranks import build_ranks
+from tests.native.fuzz_inputs import write_vocabulary
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 10
-
-
-def write_vocabulary(path: Path) -> Path:
-    """In the form that check_cpu.cc reads."""
-    ranks = build_ranks(TokenizerConfig())
-    tokens = [b""] * (max(ranks.values()) + 1)
-    for token, rank in ranks.items():
-        tokens[rank] = token
-    path.write_bytes(b"".join(len(token).to_bytes(2, "little") + token for token in tokens))
-    return path
 
 
 def build(folder: Path, sanitizers: str) -> Path:
@@ -54,7 +43,8 @@ def build(folder: Path, sanitizers: str) -> Path:
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_the_library_is_clean(tmp_path: Path, sanitizers: str) -> None:
     program = build(tmp_path, sanitizers)
-    vocabulary = write_vocabulary(tmp_path / "vocabulary.bin")
+    vocabulary = tmp_path / "vocabulary.bin"
+    write_vocabulary(vocabulary)
     done = subprocess.run([program, vocabulary, str(SECONDS), "1"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("inputs\n")
