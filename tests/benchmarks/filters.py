@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import xxhash
+from corpus_texts import read_corpus
 from numpy.typing import NDArray
 
 from megatron_codex.corpus.statistics import HEAD_CHARS, hash_text, measure_in_python
@@ -35,15 +36,14 @@ def main() -> None:
     parser.add_argument("--corpus", nargs="+", type=Path, default=[Path(paths["stdlib"])])
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    texts = [path.read_bytes() for folder in arguments.corpus for path in folder.rglob("*.py")]
-    # The peer counts bytes and knows one line end: texts on which both must agree.
-    texts = sorted(text for text in texts if text.isascii() and b"\r" not in text and len(text) < 1_000_000)
-    compare(texts, arguments.rounds)
+    compare_filters(list(read_corpus(arguments.corpus)), arguments.rounds)
 
 
-def compare(texts: list[bytes], rounds: int) -> None:
+def compare_filters(texts: list[bytes], rounds: int) -> None:
+    """Both on one thread, over the texts on which they must agree: the peer counts bytes and knows one line end."""
     native = library()
     assert native is not None, "build csrc/cpu first"
+    texts = [text for text in texts if text.isascii() and b"\r" not in text]
     data, offsets = b"".join(texts), np.cumsum([0, *map(len, texts)])
     print(f"{len(texts):,} files, {len(data) / 1e6:.1f} MB; one thread")
     rates: dict[str, list[float]] = {}

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/near_duplicates.py [--corpus DIR ...] [--rounds 5] [--pairs 2000]
 
-The peer is installed into .cache/peers/near_duplicates, not into .venv. The default corpus is every Python file of the
+The peer is installed into .cache/peers, not into .venv. The default corpus is every Python file of the
 interpreter's standard library and of the installed packages, each text once. Both make 128 numbers of a document's
 shingles of 5 words, the same words, on one thread. Timings are no tests: run this by hand, alone.
 """
@@ -10,25 +10,23 @@ shingles of 5 words, the same words, on one thread. Timings are no tests: run th
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import statistics
-import subprocess
-import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from corpus_texts import read_corpus
+from peers import install_peers
 
 from megatron_codex.corpus.near_duplicates import find_near_duplicates
 from megatron_codex.corpus.sketches import estimate_jaccard, sketch_documents
 from megatron_codex.native.library import instructions, library
 
-PEERS = Path(__file__).resolve().parents[2] / ".cache" / "peers" / "near_duplicates"
 NUM_PERMUTATIONS = 128
 SHINGLE_WORDS = 5
 THRESHOLD = 0.85
@@ -42,38 +40,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=2000)
     arguments = parser.parse_args()
-    install_peers("rensa==0.5.0")
+    install_peers()
     texts = list(read_corpus(arguments.corpus))
     print(f"{len(texts):,} unique files, {sum(map(len, texts)) / 1e6:.1f} MB; one thread")
-    compare_speed(texts, arguments.rounds)
-    compare_errors(texts, arguments.pairs)
+    compare_sketches(texts, arguments.rounds, num_pairs=arguments.pairs)
+
+
+def compare_sketches(texts: list[bytes], rounds: int, *, num_pairs: int) -> None:
+    """Speed and errors of both, and what the search finds among the texts."""
+    compare_speed(texts, rounds)
+    compare_errors(texts, num_pairs)
     search(texts)
-
-
-def install_peers(*requirements: str) -> None:
-    """Into a folder of their own, once."""
-    stamp = PEERS / ".installed"
-    if not stamp.exists() or stamp.read_text() != " ".join(requirements):
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", str(PEERS)]
-        subprocess.run([*install, *requirements], check=True)
-        stamp.write_text(" ".join(requirements))
-    sys.path.append(str(PEERS))
-
-
-def read_corpus(directories: list[Path]) -> Iterator[bytes]:
-    """UTF-8 files below 1 MB, in no pattern's order."""
-    seen = {}
-    for directory in directories:
-        for path in directory.rglob("*.py"):
-            data = path.read_bytes()
-            if data and len(data) < 1_000_000:
-                seen[hashlib.sha256(data).digest()] = data
-    for key in sorted(seen):
-        try:
-            seen[key].decode()
-        except UnicodeDecodeError:
-            continue
-        yield seen[key]
 
 
 def ours(texts: list[bytes], instruction_set: str) -> Any:

@@ -16,13 +16,16 @@ PEERS = ROOT / ".cache" / "peers"
 RANKS = build_ranks(TokenizerConfig())
 
 
-def install_peers(*requirements: str) -> None:
+_REQUIREMENTS = ("gigatoken==0.10.0", "awkward", "rensa==0.5.0")
+
+
+def install_peers() -> None:
     """Into a folder of their own, once."""
     stamp = PEERS / ".installed"
-    if not stamp.exists() or stamp.read_text() != " ".join(requirements):
+    if not stamp.exists() or stamp.read_text() != " ".join(_REQUIREMENTS):
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", str(PEERS)]
-        subprocess.run([*install, *requirements], check=True)
-        stamp.write_text(" ".join(requirements))
+        subprocess.run([*install, *_REQUIREMENTS], check=True)
+        stamp.write_text(" ".join(_REQUIREMENTS))
     sys.path.append(str(PEERS))
 
 
