@@ -29,12 +29,11 @@ from megatron_codex.corpus.duplicates import find_duplicates
 from megatron_codex.corpus.execution import RunTasks, executor
 from megatron_codex.corpus.pack import CODES, OUTCOMES, Shard, plan_shards, write_shard
 from megatron_codex.corpus.parts import Extraction, PartList, extract, extraction_of, read_counts, read_facts
-from megatron_codex.corpus.passes import contaminated, near_duplicates
+from megatron_codex.corpus.passes import contaminated, near_duplicates, require_problems
 from megatron_codex.errors import InputError
 from megatron_codex.files import (
     atomic_file,
     require_absent,
-    require_file,
     resumable_directory,
     sha256_file,
     sync_directory,
@@ -74,12 +73,11 @@ def build_corpus(config: CorpusConfig) -> CorpusSummary | None:
     None: on MPI ranks but the first, which work for it. Raises: InputError when an input is missing, damaged as a whole
     or of no known kind, when the output exists, or when nothing is kept; WorkError when workers die again and again.
     """
-    for path in config.decontamination.problems:
-        require_file(path, "problems of a benchmark")
     with executor(config, folder=Path(f"{config.output}.partial/slurm")) as run:
         if run is None:
             return None
         require_absent(config.output)
+        require_problems(config.decontamination)
         units = find_units(config)
         with resumable_directory(config.output) as work:
             return _build(config, units, run, work)
@@ -87,38 +85,15 @@ def build_corpus(config: CorpusConfig) -> CorpusSummary | None:
 
 def _build(config: CorpusConfig, units: Sequence[Unit], run: RunTasks, work: Path) -> CorpusSummary:
     started_at = time.time()
-    summary = CorpusSummary()
-    (work / "parts").mkdir(exist_ok=True)
-    extractions = [extraction_of(unit, work / "parts", config) for unit in units]
-    run(partial(extract, config=config), extractions, done=Extraction.is_done, description="read and filter")
-    digests: dict[Path, list[str]] = defaultdict(list)
-    for task in extractions:
-        counts = read_counts(task.part)
-        summary.tally.add(counts.tally)
-        digests[task.unit.path].append(counts.digest)
-    if not summary.tally.files[KEPT]:
-        shutil.rmtree(work / "parts")
-        raise _nothing_kept(config, summary.tally)
-
+    extractions, tally, digests = _read_all(config, units, run, work / "parts")
     stage = work / _stage_name(extractions, config)
     out = stage / "out"
     (out / "rejects" if config.keep_rejects else out).mkdir(parents=True, exist_ok=True)
     parts = PartList.make([task.part for task in extractions], stage)
-    codes = np.zeros(parts.num_documents, np.uint8)
-    codes[find_duplicates(parts, run=run, folder=stage)] = OUTCOMES.index(DUPLICATE)
-    if config.near_duplicates.enabled:
-        alike = near_duplicates(parts, codes > 0, config.near_duplicates, run=run, folder=stage)
-        codes[alike] = OUTCOMES.index(NEAR_DUPLICATE)
-    if config.decontamination.problems:
-        found, ledger = contaminated(parts, config.decontamination, run=run, folder=stage)
-        codes[found & (codes == 0)] = OUTCOMES.index(CONTAMINATED)
-        _write_ledger(out / LEDGER, ledger, codes)
-    with atomic_file(stage / CODES) as handle:
-        np.save(handle, codes)
-    _count_outcomes(parts, codes, summary.tally)
-    if not summary.tally.files[KEPT]:
-        raise _nothing_kept(config, summary.tally)
-
+    codes = _outcomes(config, parts, run, stage, out)
+    _count_outcomes(parts, codes, tally)
+    if not tally.files[KEPT]:
+        raise _nothing_kept(config, tally)
     shards = plan_shards(parts, codes, out, shard_bytes=config.shard_bytes, keep_rejects=config.keep_rejects)
     run(partial(write_shard, folder=stage), shards, done=Shard.is_done, description="shards")
     if config.keep_rejects:
@@ -130,7 +105,7 @@ def _build(config: CorpusConfig, units: Sequence[Unit], run: RunTasks, work: Pat
         command="build_corpus",
         config=config,
         inputs=[unit.path for unit in units if unit.path.is_file()],
-        counts=_counts(summary.tally),
+        counts=_counts(tally),
         started_at=started_at,
         extra={
             "directories": {str(unit.path): _joined(digests[unit.path]) for unit in units if unit.path.is_dir()},
@@ -141,9 +116,42 @@ def _build(config: CorpusConfig, units: Sequence[Unit], run: RunTasks, work: Pat
         config.output.rmdir()  # an empty directory, as require_absent saw
     out.replace(config.output)
     sync_directory(config.output.parent)
-    summary.shards = [config.output / shard.path.name for shard in shards]
-    summary.seconds = time.time() - started_at
-    return summary
+    return CorpusSummary(tally, [config.output / shard.path.name for shard in shards], time.time() - started_at)
+
+
+def _read_all(
+    config: CorpusConfig, units: Sequence[Unit], run: RunTasks, folder: Path
+) -> tuple[list[Extraction], Tally, dict[Path, list[str]]]:
+    """Each unit's task, done; the counts of all; the digests of each input's units."""
+    folder.mkdir(exist_ok=True)
+    extractions = [extraction_of(unit, folder, config) for unit in units]
+    run(partial(extract, config=config), extractions, done=Extraction.is_done, description="read and filter")
+    tally = Tally()
+    digests: dict[Path, list[str]] = defaultdict(list)
+    for task in extractions:
+        counts = read_counts(task.part)
+        tally.add(counts.tally)
+        digests[task.unit.path].append(counts.digest)
+    if not tally.files[KEPT]:
+        shutil.rmtree(folder)  # nothing to go on from
+        raise _nothing_kept(config, tally)
+    return extractions, tally, digests
+
+
+def _outcomes(config: CorpusConfig, parts: PartList, run: RunTasks, stage: Path, out: Path) -> Codes:
+    """What becomes of each document, [number of documents]: places in OUTCOMES. Saved for the shards' tasks."""
+    codes = np.zeros(parts.num_documents, np.uint8)
+    codes[find_duplicates(parts, run=run, folder=stage)] = OUTCOMES.index(DUPLICATE)
+    if config.near_duplicates.enabled:
+        alike = near_duplicates(parts, codes > 0, config.near_duplicates, run=run, folder=stage)
+        codes[alike] = OUTCOMES.index(NEAR_DUPLICATE)
+    if config.decontamination.problems:
+        found, ledger = contaminated(parts, config.decontamination, run=run, folder=stage)
+        codes[found & (codes == 0)] = OUTCOMES.index(CONTAMINATED)
+        _write_ledger(out / LEDGER, ledger, codes)
+    with atomic_file(stage / CODES) as handle:
+        np.save(handle, codes)
+    return codes
 
 
 def _stage_name(extractions: Sequence[Extraction], config: CorpusConfig) -> str:

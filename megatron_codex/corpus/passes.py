@@ -24,7 +24,7 @@ from megatron_codex.corpus.near_duplicates import find_near_duplicates
 from megatron_codex.corpus.parts import PartList
 from megatron_codex.corpus.shards import read_tables
 from megatron_codex.corpus.sketches import sketch_documents
-from megatron_codex.files import atomic_file
+from megatron_codex.files import atomic_file, require_file
 
 _EXCERPT_CHARS = 300
 
@@ -33,6 +33,14 @@ _EXCERPT_CHARS = 300
 class _Task:
     part: int
     output: Path
+
+
+def require_problems(config: DecontaminationConfig) -> None:
+    """Read the problem files before hours of other work. Raises: InputError naming the file, or its line at fault."""
+    for path in config.problems:
+        require_file(path, "problems of a benchmark")
+    if config.problems:
+        _problem_index(config)
 
 
 def near_duplicates(

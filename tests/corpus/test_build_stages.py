@@ -98,6 +98,15 @@ def test_a_missing_problem_file_is_said_before_anything_is_read(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_a_faulty_problem_file_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {"a.py": module(1)})
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text(json.dumps(PROBLEM) + "\n{broken\n")
+    with pytest.raises(InputError, match=r"problems\.jsonl:2: .*not valid JSON"):
+        build(source, tmp_path / "out", decontamination=DecontaminationConfig(problems=(problems,)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "problems.jsonl"]
+
+
 def test_rejects_are_kept_with_their_reasons_on_request(tmp_path: Path) -> None:
     files = {"a.py": module(1), "b.py": module(1), "c.py": "=" * 50, "d.py": module(2)}
     source = write(tmp_path / "in", {**files, "big.py": "x" * 1_000_000})
