@@ -14,10 +14,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from peers import ROOT
 
-from megatron_codex.corpus.shards import ShardWriter
+from megatron_codex.corpus.shards import SCHEMA, TableWriter
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -65,21 +68,21 @@ print(usage.ru_maxrss, usage.ru_utime + usage.ru_stime)
 
 
 def write_inputs(texts: list[bytes], folder: Path, num_bytes: int) -> int:
-    """parquet/ and jsonl/ with the texts, again and again up to num_bytes; returns the bytes of text in each."""
-    rows = [{"content": text.decode(), "size_bytes": len(text)} for text in texts]
-    other = dict.fromkeys(["path", "repository", "licence", "source", "hash"], "")
-    written = 0
+    """The corpus, repeated until there is enough, a shard each time; bytes of text in all."""
+    contents = [text.decode() for text in texts]
+    empty = [""] * len(contents)
+    columns: dict[str, Any] = dict.fromkeys(SCHEMA.names, empty)
+    sizes = np.array([len(text) for text in texts], np.int64)
+    table = pa.table({**columns, "content": contents, "size_bytes": sizes}, SCHEMA)
     (folder / "parquet").mkdir()
     (folder / "jsonl").mkdir()
-    with (
-        ShardWriter(folder / "parquet", shard_bytes=256_000_000) as shards,
-        (folder / "jsonl" / "texts.jsonl").open("w") as lines,
-    ):
+    written = 0
+    with (folder / "jsonl" / "texts.jsonl").open("w") as lines:
         while written < num_bytes:
-            for row in rows:
-                shards.add({**row, **other})
-                lines.write(json.dumps({"text": row["content"]}) + "\n")
-            written += sum(map(len, texts))
+            with TableWriter(folder / "parquet" / f"shard-{written:012}.parquet", SCHEMA) as shard:
+                shard.add(table, sizes)
+            lines.writelines(json.dumps({"text": content}) + "\n" for content in contents)
+            written += int(sizes.sum())
     return written
 
 

@@ -56,7 +56,7 @@ class StatisticsPass {
     const uint64_t after_return = returns << 1 | last_return_;
     last_return_ = returns >> 63;
     const uint64_t text = chars & ~(returns | feeds);
-    uint64_t ends = returns | (feeds & ~after_return);
+    const uint64_t ends = returns | (feeds & ~after_return);
     found_.num_chars += __builtin_popcountll(chars);
     found_.num_line_chars += __builtin_popcountll(text);
     found_.num_lines += __builtin_popcountll(ends);
@@ -64,15 +64,26 @@ class StatisticsPass {
     found_.num_ascii_alphanumeric += __builtin_popcountll(masks.alphanumeric & valid);
     found_.num_ascii_white += __builtin_popcountll(masks.white & valid);
     found_.num_nul += __builtin_popcountll(masks.nul & valid);
-    uint64_t line = ~0ull;  // from the line's first byte in this block on
-    for (; ends != 0; ends &= ends - 1) {
-      const uint64_t before = (ends & -ends) - 1;
-      const int64_t length = open_chars_ + __builtin_popcountll(text & line & before);
-      if (length > found_.max_line_chars) found_.max_line_chars = length;
-      open_chars_ = 0;
-      line = ~before;
+    if (ends == 0) {
+      open_chars_ += __builtin_popcountll(text);
+      return;
     }
-    open_chars_ += __builtin_popcountll(text & line);
+    uint64_t before = (ends & -ends) - 1;
+    note_line(open_chars_ + __builtin_popcountll(text & before));
+    // Lines that begin and end in this block are shorter than it: of no interest once a longer one was met.
+    if (found_.max_line_chars < 64) {
+      for (uint64_t rest = ends & (ends - 1); rest != 0; rest &= rest - 1) {
+        const uint64_t begun = before;
+        before = (rest & -rest) - 1;
+        note_line(__builtin_popcountll(text & before & ~begun));
+      }
+    }
+    const int last = 63 - __builtin_clzll(ends);
+    open_chars_ = __builtin_popcountll(text & ~((2ull << last) - 1));
+  }
+
+  void note_line(int64_t num_chars) {
+    if (num_chars > found_.max_line_chars) found_.max_line_chars = num_chars;
   }
 
   // Python looks for a coding cookie (PEP 263) in the first two lines, which end at \n for it.
