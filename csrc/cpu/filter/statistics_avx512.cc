@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 #include "../common/target_avx512.h"
 
+#include "../common/bytes_avx512.h"
 #include "statistics_blocks.h"
 
 namespace codex {
@@ -27,12 +28,6 @@ struct Avx512 {
   static uint64_t equal_ignoring_case(const uint8_t* text, uint8_t letter) {
     const __m512i lower = _mm512_or_si512(_mm512_loadu_si512(text), _mm512_set1_epi8(0x20));
     return _mm512_cmpeq_epi8_mask(lower, _mm512_set1_epi8(static_cast<char>(letter)));
-  }
-
- private:
-  static uint64_t in_range(__m512i bytes, char first, char length) {
-    const __m512i shifted = _mm512_sub_epi8(bytes, _mm512_set1_epi8(first));
-    return _mm512_cmplt_epu8_mask(shifted, _mm512_set1_epi8(length));
   }
 };
 
