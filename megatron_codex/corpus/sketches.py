@@ -12,13 +12,10 @@ Source: Fast Similarity Sketching, Dahlgaard, Knudsen and Thorup 2017 (arXiv 170
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_codex.native.library import instructions, library
+from megatron_codex.native.library import fastest
 
 EMPTY = 0xFFFFFFFF
 """All numbers of the sketch of a document without words; no other sketch has it."""
@@ -46,7 +43,7 @@ def sketch_documents(
     num_threads: int = 1,
 ) -> Sketches:
     """The sketch of data[offsets[i]:offsets[i + 1]] for each i, [num_documents, num_permutations]."""
-    native = _native()
+    native = fastest()
     if native is None:
         return sketch_in_python(data, offsets, num_permutations=num_permutations, shingle_words=shingle_words)
     module, instruction_set = native
@@ -85,12 +82,6 @@ def estimate_jaccard(left: Sketches, right: Sketches) -> NDArray[np.float64]:
     """The similarity that two sketches estimate, over the last axis; nothing is like a document without words."""
     agree = (left == right) & (left != EMPTY)
     return np.asarray(agree.mean(axis=-1, dtype=np.float64))
-
-
-@lru_cache(maxsize=1)
-def _native() -> tuple[Any, str] | None:
-    module, available = library(), instructions()
-    return (module, available[0]) if module is not None and available else None
 
 
 def _hash_words(data: bytes | bytearray | memoryview, offsets: Positions) -> tuple[Hashes, Positions]:

@@ -7,14 +7,13 @@ to the same records: csrc/cpu/filter, and its twin in Python for machines withou
 from __future__ import annotations
 
 import codecs
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from megatron_codex.native.library import instructions, library
+from megatron_codex.native.library import fastest
 
 STATISTICS = np.dtype(
     [
@@ -49,7 +48,7 @@ Positions = NDArray[np.int64]
 
 def measure_documents(data: bytes | bytearray | memoryview, offsets: Positions) -> NDArray[Any]:
     """STATISTICS of data[offsets[i]:offsets[i + 1]] for each i, [num_documents]."""
-    native = _native()
+    native = fastest()
     if native is None:
         return measure_in_python(data, offsets)
     module, instruction_set = native
@@ -68,12 +67,6 @@ def measure_in_python(data: bytes | bytearray | memoryview, offsets: Positions) 
 def hash_text(low: int, high: int) -> str:
     """The hash as xxhash writes it: 32 hexadecimal digits."""
     return f"{high:016x}{low:016x}"
-
-
-@lru_cache(maxsize=1)
-def _native() -> tuple[Any, str] | None:
-    module, available = library(), instructions()
-    return (module, available[0]) if module is not None and available else None
 
 
 def _measure(document: bytes, record: Any) -> None:

@@ -29,6 +29,12 @@ def library() -> Any | None:
         return None
 
 
+def fastest() -> tuple[Any, str] | None:
+    """(the module, the best instruction set that it can use here), or None without the library."""
+    found = library()
+    return None if found is None else (found, instructions()[0])
+
+
 def instructions() -> tuple[str, ...]:
     """The instruction sets that the library can use on this processor, the best first; none without the library."""
     found = library()

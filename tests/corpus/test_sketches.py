@@ -74,7 +74,7 @@ def test_sketches_are_the_same_for_ever() -> None:
 def test_without_the_library_the_twin_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [b"def double(number):\n    return 2 * number\n" * 9, b""]
     expected = sketch(documents)
-    monkeypatch.setattr(sketches, "_native", lambda: None)
+    monkeypatch.setattr(sketches, "fastest", lambda: None)
     np.testing.assert_array_equal(sketch(documents), expected)
 
 
