@@ -24,6 +24,7 @@ from megatron_codex.corpus.near_duplicates import find_near_duplicates
 from megatron_codex.corpus.parts import PartList
 from megatron_codex.corpus.shards import read_tables
 from megatron_codex.corpus.sketches import sketch_documents
+from megatron_codex.corpus.text_batches import array_batch
 from megatron_codex.files import atomic_file, require_file
 
 _EXCERPT_CHARS = 300
@@ -115,10 +116,11 @@ def _problem_index(config: DecontaminationConfig) -> ProblemIndex:
     return ProblemIndex.from_files(config.problems, ngram_words=config.ngram_words)
 
 
-def _texts(folder: Path, task: _Task) -> Iterator[tuple[pa.Table, memoryview, NDArray[np.int64]]]:
+def _texts(folder: Path, task: _Task) -> Iterator[tuple[pa.Table, bytes | memoryview, NDArray[np.int64]]]:
     """(row group, its texts end to end, where each begins and the end) of a part."""
-    for table in read_tables(PartList.load(folder).parts[task.part].documents):
-        texts = table["content"].combine_chunks().cast(pa.large_string())
-        _, offsets, data = texts.buffers()
-        places = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        yield table, memoryview(data) if data is not None else memoryview(b""), places
+    path = PartList.load(folder).parts[task.part].documents
+    row = 1
+    for table in read_tables(path):
+        batch = array_batch(table["content"].combine_chunks(), where=(path, row, "content"))
+        yield table, batch.data, batch.offsets
+        row += len(table)
