@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,9 @@ class PartList:
         return cls(list(parts), first)
 
     @classmethod
+    @lru_cache(maxsize=1)
     def load(cls, folder: Path) -> PartList:
-        """The list that `make` saved."""
+        """The list that `make` saved, read once by each process: its tasks all ask for it."""
         stems = json.loads((folder / "parts.json").read_text())
         return cls([Part(Path(stem)) for stem in stems], np.load(folder / "first.npy"))
 
