@@ -74,6 +74,25 @@ def test_other_vocabularies_too(kind: str, vocab_size: int | None, min_run: int,
     assert encode(kind, found, vocab_size=vocab_size, min_run=min_run) == expected(found, vocab_size, min_run)
 
 
+words = st.text("ab", min_size=2, max_size=7)
+
+
+@pytest.mark.parametrize("kind", SETS)
+@settings(max_examples=150, deadline=None)
+@given(tokens=st.lists(words, unique=True, max_size=40), found=st.lists(st.text("ab", max_size=300), max_size=8))
+def test_tokens_that_no_merging_makes(kind: str, tokens: list[str], found: list[str]) -> None:
+    """Of ranks in any order: some tokens are found only as whole pieces, some merges are worse than what they make."""
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    ranks |= {token.encode(): 256 + number for number, token in enumerate(tokens)}
+    peer = tiktoken.Encoding("any", pat_str=encoders._PIECES, mergeable_ranks=ranks, special_tokens={})
+    pieces = [piece.encode() for piece in [*found, *tokens]]
+    ids, counts = build_encoder(ranks, kind=kind).encode_documents(
+        b"".join(pieces), np.cumsum([0, *map(len, pieces)]), is_utf8=True, end=None, num_threads=1
+    )
+    assert ids.tolist() == [token for piece in pieces for token in peer._encode_bytes(piece)]
+    assert counts.sum() == len(ids)
+
+
 @pytest.mark.parametrize("kind", SETS)
 def test_pieces_across_the_borders_of_blocks(kind: str) -> None:
     """Each ending at each place of a block of 64 bytes, where carries, contractions and the text's end meet."""
@@ -91,7 +110,7 @@ def test_pieces_across_the_borders_of_blocks(kind: str) -> None:
 @pytest.mark.parametrize("kind", SETS)
 @pytest.mark.parametrize("unit", ["a", " ", "\n", "=", "7", "é", "ab", "a b", "'s", " \xa0"], ids=repr)
 def test_long_pieces(kind: str, unit: str) -> None:
-    found = [(unit * length).encode() for length in (15, 16, 17, 63, 64, 65, 1000, 20_000)]
+    found = [(unit * length).encode() for length in (15, 16, 17, 63, 64, 65, 255, 256, 257, 1000, 20_000)]
     assert encode(kind, found) == expected(found)
 
 

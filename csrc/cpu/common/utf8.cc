@@ -23,13 +23,23 @@ int valid_character(const uint8_t* text, int64_t size) {
   return text[1] >= least && text[1] <= most ? 4 : 0;
 }
 
+template <int kNumBytes>
+bool is_ascii(const uint8_t* text) {
+  uint64_t words[kNumBytes / 8], all = 0;
+  std::memcpy(words, text, kNumBytes);
+  for (const uint64_t word : words) all |= word;
+  return (all & 0x8080808080808080ull) == 0;
+}
+
 }  // namespace
 
 int64_t valid_utf8_prefix(const uint8_t* text, int64_t size) {
   int64_t at = 0;
   while (at < size) {
-    uint64_t word;
-    while (at + 8 <= size && (std::memcpy(&word, text + at, 8), (word & 0x8080808080808080ull) == 0)) at += 8;
+    while (at + 8 <= size && is_ascii<8>(text + at)) {
+      at += 8;
+      while (at + 64 <= size && is_ascii<64>(text + at)) at += 64;
+    }
     if (at == size) break;
     const int length = valid_character(text + at, size - at);
     if (length == 0) break;

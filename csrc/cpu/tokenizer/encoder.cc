@@ -53,10 +53,20 @@ ScanPieces scan_for(Instructions instructions) {
   }
 }
 
+MergeShort merge_for(Instructions instructions) {
+#if defined(__x86_64__)
+  if (instructions != Instructions::kScalar) return merge_short_avx2;
+#endif
+  return merge_short_scalar;
+}
+
 }  // namespace
 
 Encoder::Encoder(std::shared_ptr<const Vocabulary> vocabulary, Instructions instructions)
-    : vocabulary_(std::move(vocabulary)), scan_(scan_for(instructions)), starts_(kMaxStarts + kStartsSlack) {
+    : vocabulary_(std::move(vocabulary)),
+      scan_(scan_for(instructions)),
+      merge_short_(merge_for(instructions)),
+      starts_(kMaxStarts + kStartsSlack) {
   if (!has_instructions(instructions)) throw std::invalid_argument("this processor lacks these instructions");
 }
 
@@ -141,10 +151,10 @@ Token* Encoder::encode_missed(const ShortPiece& piece, uint32_t slot, const uint
     std::memcpy(out, first.tokens, sizeof first.tokens);
     return out + first.num_tokens;
   }
-  const Token token = vocabulary_->of(piece);
+  const Token token = vocabulary_->merging_makes_every_token() ? kNoToken : vocabulary_->of(piece);
   int64_t count = 1;
   if (token != kNoToken) *out = token;
-  else count = merge_piece(*vocabulary_, bytes, piece.size, out);
+  else count = merge_short_(vocabulary_->merges(), bytes, static_cast<int>(piece.size), out);
   if (count <= PieceCache::kMaxTokens) {
     // Into the second place, unless the first is free: what comes once must not push out what comes again and again.
     PieceCache::Entry& entry = first.size == 0 ? first : second;
@@ -175,12 +185,14 @@ Token* Encoder::encode_long(const uint8_t* bytes, int64_t size, Token* out) {
 }
 
 Token* Encoder::encode_whole(const uint8_t* bytes, int64_t size, Token* out) {
-  const Token token = vocabulary_->of({reinterpret_cast<const char*>(bytes), static_cast<size_t>(size)});
-  if (token != kNoToken) {
-    *out = token;
-    return out + 1;
+  if (!vocabulary_->merging_makes_every_token()) {
+    const Token token = vocabulary_->of({reinterpret_cast<const char*>(bytes), static_cast<size_t>(size)});
+    if (token != kNoToken) {
+      *out = token;
+      return out + 1;
+    }
   }
-  return out + merge_piece(*vocabulary_, bytes, size, out);
+  return out + merge_piece(*vocabulary_, merge_short_, bytes, size, out);
 }
 
 }  // namespace codex

@@ -99,6 +99,7 @@ class Encoder {
 
   std::shared_ptr<const Vocabulary> vocabulary_;
   ScanPieces scan_;
+  MergeShort merge_short_;
   PieceCache cache_;
   LongPieceCache long_cache_;
   std::vector<uint32_t> starts_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <stdexcept>
 
 namespace codex {
@@ -28,44 +29,49 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(toke
   }
   for (int byte = 0; byte < 256; ++byte) {
     const char character = static_cast<char>(byte);
-    byte_token_[byte] = of(std::string_view(&character, 1));
-    if (byte_token_[byte] == kNoToken) throw std::invalid_argument("byte " + std::to_string(byte) + " has no token");
+    of_byte_[byte] = of(std::string_view(&character, 1));
+    if (of_byte_[byte] == kNoToken) throw std::invalid_argument("byte " + std::to_string(byte) + " has no token");
   }
 
-  struct Pair {
-    Token left, right, merged;
-  };
-  std::vector<Pair> found;
+  std::vector<Merge> found;
   for (size_t id = 0; id < tokens_.size(); ++id) {
-    const std::string_view bytes = tokens_[id];
-    for (size_t cut = 1; cut < bytes.size(); ++cut) {
-      const Token left = of(bytes.substr(0, cut)), right = of(bytes.substr(cut));
-      if (left != kNoToken && right != kNoToken) found.push_back({left, right, static_cast<Token>(id)});
-    }
+    if (tokens_[id].size() < 2) continue;
+    const std::optional<Merge> last = last_merge(static_cast<Token>(id));
+    if (last) found.push_back(*last);
+    else merging_makes_every_token_ = false;
   }
-  int bits = 4;
-  while ((1ull << bits) < 2 * found.size()) ++bits;  // half full at most
-  pairs_ = std::make_unique<Table<uint64_t>>(1ull << bits);
-  for (size_t slot = 0; slot < pairs_->size(); ++slot) (*pairs_)[slot] = kEmpty;
-  pair_mask_ = static_cast<uint32_t>(pairs_->size() - 1);
-  pair_shift_ = 32 - bits;
-  filter_.assign(1ull << (kFilterBits - 6), 0);
-  for (const Pair& pair : found) add_pair(pair.left, pair.right, pair.merged);
-
-  two_bytes_.resize(1 << 16);
-  for (int pair = 0; pair < 1 << 16; ++pair) two_bytes_[pair] = merged(byte_token_[pair >> 8], byte_token_[pair & 255]);
+  merge_table_ = std::make_unique<MergeTable>(found);
+  merge_table_->lend_to(merges_);
+  merges_.of_byte = of_byte_;
+  of_two_bytes_.resize(1 << 16);
+  for (int pair = 0; pair < 1 << 16; ++pair) {
+    of_two_bytes_[pair] = merged(merges_, of_byte_[pair >> 8], of_byte_[pair & 255]);
+  }
+  merges_.of_two_bytes = of_two_bytes_.data();
   for (const std::string& bytes : tokens_) {
     is_blank_.push_back(bytes.find_first_not_of(" \n\t") == std::string::npos && !bytes.empty());
   }
 }
 
-void Vocabulary::add_pair(Token left, Token right, Token merged) {
-  const uint32_t key = static_cast<uint32_t>(left) << 16 | right;
-  const uint32_t hash = key * 0x9E3779B1u, bit = hash >> (32 - kFilterBits);
-  filter_[bit >> 6] |= 1ull << (bit & 63);
-  uint32_t slot = hash >> pair_shift_;
-  while ((*pairs_)[slot] != kEmpty) slot = (slot + 1) & pair_mask_;
-  (*pairs_)[slot] = static_cast<uint64_t>(key) << 32 | merged;
+// The last merge of byte pair encoding of a token's own bytes; nothing if other tokens come out, for then merging gives
+// this one in no text. A token has no other merge that is ever looked up: its two halves stand side by side in a text
+// only when no merge has crossed their ends, so what was merged between these ends is what its own bytes give, in order.
+std::optional<Merge> Vocabulary::last_merge(Token token) const {
+  const std::string_view bytes = tokens_[token];
+  std::vector<size_t> starts(bytes.size() + 1);
+  std::iota(starts.begin(), starts.end(), 0);
+  const auto parts = [&](size_t from, size_t to) { return of(bytes.substr(starts[from], starts[to] - starts[from])); };
+  std::vector<Token> ranks;  // ranks[i]: what the parts i and i + 1 merge into
+  for (size_t i = 0; i + 2 < starts.size(); ++i) ranks.push_back(parts(i, i + 2));
+  while (ranks.size() > 1) {
+    const size_t left = std::min_element(ranks.begin(), ranks.end()) - ranks.begin();
+    if (ranks[left] == kNoToken) return std::nullopt;
+    starts.erase(starts.begin() + left + 1);
+    ranks.erase(ranks.begin() + left);
+    if (left > 0) ranks[left - 1] = parts(left - 1, left + 1);
+    if (left < ranks.size()) ranks[left] = parts(left, left + 2);
+  }
+  return Merge{static_cast<uint32_t>(parts(0, 1)) << 16 | parts(1, 2), token};
 }
 
 }  // namespace codex

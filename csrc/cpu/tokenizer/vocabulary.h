@@ -3,18 +3,17 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "merge_table.h"
+#include "merges.h"
 #include "table.h"
 
 namespace codex {
-
-using Token = uint16_t;
-
-constexpr Token kNoToken = 0xFFFF;
 
 // A piece of up to 16 bytes: the bytes themselves, filled up with zeros, and how many they are.
 struct ShortPiece {
@@ -34,8 +33,7 @@ class Vocabulary {
   // tokens[id] is a token's bytes; an empty one is an id that no text gives (the end of a document). All 256 single
   // bytes must be there. Throws std::invalid_argument when they are not, for a repeated token, and for 65,535 tokens.
   explicit Vocabulary(std::vector<std::string> tokens);
-
-  Token of_byte(uint8_t byte) const { return byte_token_[byte]; }
+  Vocabulary(const Vocabulary&) = delete;
 
   // The token that is exactly these bytes, or kNoToken.
   Token of(std::string_view bytes) const {
@@ -53,21 +51,10 @@ class Vocabulary {
     }
   }
 
-  // The token of two single bytes, side by side, or kNoToken.
-  Token of_two_bytes(uint8_t first, uint8_t second) const { return two_bytes_[first << 8 | second]; }
+  const Merges& merges() const { return merges_; }
 
-  // The token that two tokens, side by side, merge into, or kNoToken.
-  Token merged(Token left, Token right) const {
-    const uint32_t key = static_cast<uint32_t>(left) << 16 | right;
-    const uint32_t hash = key * 0x9E3779B1u;
-    const uint32_t bit = hash >> (32 - kFilterBits);
-    if (!(filter_[bit >> 6] >> (bit & 63) & 1)) return kNoToken;  // most pairs merge into nothing: no look further away
-    for (uint32_t slot = hash >> pair_shift_;; slot = (slot + 1) & pair_mask_) {
-      const uint64_t entry = (*pairs_)[slot];
-      if (entry >> 32 == key) return static_cast<Token>(entry);  // an empty slot's low half is kNoToken
-      if (entry == kEmpty) return kNoToken;
-    }
-  }
+  // Whether merging makes every token of its own bytes, so that a piece need not be looked up before it is merged.
+  bool merging_makes_every_token() const { return merging_makes_every_token_; }
 
   int64_t num_bytes(Token token) const { return static_cast<int64_t>(tokens_[token].size()); }
 
@@ -75,16 +62,13 @@ class Vocabulary {
   bool is_blank(Token token) const { return is_blank_[token]; }
 
  private:
-  static constexpr uint64_t kEmpty = ~0ull;
-  static constexpr int kFilterBits = 20;  // 128 KB: it stays in the second cache
-
   struct ShortToken {
     uint64_t low, high;
     Token token;
     uint8_t size;  // 0: empty
   };
 
-  void add_pair(Token left, Token right, Token merged);
+  std::optional<Merge> last_merge(Token token) const;
 
   std::vector<std::string> tokens_;
   std::unordered_map<std::string_view, Token> by_bytes_;
@@ -93,17 +77,17 @@ class Vocabulary {
   static constexpr uint32_t kShortMask = kNumShortTokens - 1;
 
   Table<ShortToken> short_tokens_;
-  std::unique_ptr<Table<uint64_t>> pairs_;  // left << 48 | right << 32 | merged
-  std::vector<uint64_t> filter_;  // one bit for what the hashes of the pairs begin with
-  uint32_t pair_mask_ = 0;
-  int pair_shift_ = 0;
-  std::vector<Token> two_bytes_;
   std::vector<bool> is_blank_;
-  Token byte_token_[256];
+  Token of_byte_[256];
+  std::vector<Token> of_two_bytes_;
+  std::unique_ptr<MergeTable> merge_table_;
+  Merges merges_;
+  bool merging_makes_every_token_ = true;
 };
 
-// Byte pair encoding of one piece: merges by rank, the leftmost of equal ones first, into `out` (room for `size`
-// tokens); how many there are. Time: size^2 for short pieces, size log size for long ones.
-int64_t merge_piece(const Vocabulary& vocabulary, const uint8_t* piece, int64_t size, Token* out);
+// Byte pair encoding of one piece of any size: merges by rank, the leftmost of equal ones first, into `out` (room for
+// `size` tokens); how many there are. Time: size^2 for short pieces, size log size for long ones.
+int64_t merge_piece(const Vocabulary& vocabulary, MergeShort merge_short, const uint8_t* piece, int64_t size,
+                    Token* out);
 
 }  // namespace codex
