@@ -116,7 +116,7 @@ int64_t Encoder::encode_faulty_rest(const uint8_t* text, int64_t valid, int64_t 
 
 Token* Encoder::encode_pieces(const uint8_t* text, const uint32_t* starts, int count, const uint8_t* readable_end,
                               Token* out) {
-  constexpr int kBatch = 32;  // look-ups in flight together
+  constexpr int kBatch = 64;  // look-ups in flight together
   ShortPiece pieces[kBatch];
   uint32_t slots[kBatch];
   for (int from = 0; from < count; from += kBatch) {
