@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -179,3 +182,85 @@ def test_an_existing_output_is_kept(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(InputError, match="the output exists already"):
         merge(tmp_path / "a", prefix=tmp_path / "p")
     assert Path(f"{tmp_path}/p{suffix}").read_text() == "kept"
+
+
+KILL = """
+import os, signal, sys
+from pathlib import Path
+from megatron_codex.config.corpus import MergeConfig
+from megatron_codex import unfinished
+from megatron_codex.data import merge
+folder, point = Path(sys.argv[1]), int(sys.argv[2])
+replace, renames = Path.replace, 0
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(self: Path, target: Path) -> Path:
+    global renames
+    if self.name.startswith("joined."):
+        if renames == point:
+            die()
+        renames += 1
+    return replace(self, target)
+
+
+Path.replace = die_at
+if point == -1:
+    merge._copy = die
+if point == 3:
+    unfinished._remove = die
+merge.merge_datasets(MergeConfig(input=(folder / "a", folder / "b"), output_prefix=folder / "p"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "placed"),
+    [
+        pytest.param(-1, [], id="copying"),
+        pytest.param(0, [], id="before-the-first-rename"),
+        pytest.param(1, ["p.bin"], id="after-the-bin"),
+        pytest.param(2, ["p.bin", "p.manifest.json"], id="after-the-manifest"),
+        pytest.param(3, ["p.bin", "p.idx", "p.manifest.json"], id="after-the-idx"),
+    ],
+)
+def test_a_merge_that_is_killed_is_told_from_a_whole_one_and_finished_by_the_next_run(
+    tmp_path: Path, point: int, placed: list[str]
+) -> None:
+    a, b = write(tmp_path / "a", DOCUMENTS), write(tmp_path / "b", [[8]])
+    killed = subprocess.run([sys.executable, "-c", KILL, str(tmp_path), str(point)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(path.name for path in tmp_path.glob("p.[bim]*")) == placed
+    if "p.idx" in placed:
+        assert stored(tmp_path / "p") == [*DOCUMENTS, [8]]
+    elif placed:
+        message = r"p: is not finished: p\.bin is there without p\.idx; run the command that makes it again"
+        with pytest.raises(InputError, match=message):
+            IndexedDataset(tmp_path / "p")
+    merge(a, b, prefix=tmp_path / "p")
+    assert stored(tmp_path / "p") == [*DOCUMENTS, [8]]
+    assert sorted(path.name for path in tmp_path.glob("*p.*")) == ["p.bin", "p.idx", "p.manifest.json"]
+
+
+def test_a_bin_whose_unfinished_work_was_removed_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "p", DOCUMENTS)
+    (tmp_path / "p.idx").unlink()
+    with pytest.raises(InputError, match=r"p: is not finished: .*nothing is left to finish it from: remove .*p\.bin"):
+        IndexedDataset(tmp_path / "p")
+
+
+def test_unfinished_work_of_other_inputs_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = write(tmp_path / "a", DOCUMENTS), write(tmp_path / "b", [[8]])
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("megatron_codex.unfinished.sync_directory", stop)  # after the first rename
+        merge(a, b, prefix=tmp_path / "p")
+    with pytest.raises(InputError, match=r"p\.partial: holds unfinished work of a run with other inputs"):
+        merge(b, a, prefix=tmp_path / "p")
+    merge(a, b, prefix=tmp_path / "p")
+    assert stored(tmp_path / "p") == [*DOCUMENTS, [8]]
