@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from megatron_codex.config.corpus import CorpusConfig
 from megatron_codex.corpus.candidates import CONTAMINATED, DUPLICATE, KEPT, NEAR_DUPLICATE, REASONS, Tally
 from megatron_codex.corpus.discover import Unit, find_units
+from megatron_codex.corpus.divide import divide_units
 from megatron_codex.corpus.duplicates import find_duplicates
 from megatron_codex.corpus.execution import RunTasks, executor
 from megatron_codex.corpus.pack import CODES, OUTCOMES, Shard, plan_shards, write_shard
@@ -123,6 +124,7 @@ def _read_all(
 ) -> tuple[list[Extraction], Tally, dict[Path, list[str]]]:
     """Each unit's task, done; the counts of all; the digests of each input's units."""
     folder.mkdir(exist_ok=True)
+    units = divide_units(units, config, run=run, folder=folder)
     extractions = [extraction_of(unit, folder, config) for unit in units]
     run(partial(extract, config=config), extractions, done=Extraction.is_done, description="read and filter")
     tally = Tally()

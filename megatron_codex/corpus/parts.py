@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -70,7 +70,7 @@ class Extraction:
     part: Part
 
     def __str__(self) -> str:
-        return str(self.unit.path / self.unit.names[0] if self.unit.names else self.unit.path)
+        return str(self.unit)
 
     def is_done(self) -> bool:
         """Whether the part is whole."""
@@ -120,9 +120,15 @@ class PartList:
 def extraction_of(unit: Unit, folder: Path, config: CorpusConfig) -> Extraction:
     """The unit's task. The part's name changes with the unit's files (names, sizes, times) and with what is done."""
     settings = {"filters": config_to_dict(config.filters), "keep_rejects": config.keep_rejects}
+    return Extraction(unit, Part(folder / unit_name(unit, settings)))
+
+
+def unit_name(unit: Unit, settings: Mapping[str, Any]) -> str:
+    """A name for what is made of a unit, which changes with its files, with what is read of them, and with settings."""
     chosen = [unit.selection.languages, unit.selection.notebooks, unit.max_archive_bytes]
-    content = [unit.kind, str(unit.path), unit.names, _states(unit), chosen, settings]
-    return Extraction(unit, Part(folder / xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())))
+    of_it = [unit.begin, unit.end, unit.licence]
+    content = [unit.kind, str(unit.path), unit.names, of_it, _states(unit), chosen, settings]
+    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())
 
 
 def extract(task: Extraction, *, config: CorpusConfig) -> None:
