@@ -110,6 +110,9 @@ class CorpusConfig(ExecutionConfig):
     """Names (or patterns, as test_*) of files and folders inside input directories that are passed over."""
     max_archive_bytes: int = 100_000_000_000
     """Bytes in one archive or repository after decompression; one that holds more is read up to there and counted."""
+    git_timeout_s: float = 300
+    """Seconds that git may take to begin an object of a repository, or for a megabyte of it; then it is ended, and the
+    repository counted as stalled."""
     shard_bytes: int = 256_000_000
     """Text in a shard, in bytes before compression."""
     keep_rejects: bool = False
@@ -127,6 +130,10 @@ class CorpusConfig(ExecutionConfig):
             if getattr(self, name) < 1:
                 remedy = "give bytes, 256000000 for 256 MB"
                 faults.append(Fault(field=name, value=getattr(self, name), rule="must be at least 1", remedy=remedy))
+        if not self.git_timeout_s > 0:
+            remedy = "give seconds, 300 for five minutes"
+            value = self.git_timeout_s
+            faults.append(Fault(field="git_timeout_s", value=value, rule="must be above 0", remedy=remedy))
         if not self.languages:
             remedy = "give --languages Python"
             faults.append(Fault(field="languages", value=(), rule="must name at least one", remedy=remedy))

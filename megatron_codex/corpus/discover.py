@@ -55,6 +55,8 @@ class Unit:
     """Which files in it are read."""
     max_archive_bytes: int = _MAX_ARCHIVE_BYTES
     """Bytes of an archive or repository after decompression."""
+    git_timeout_s: float = CorpusConfig.git_timeout_s
+    """Seconds that git may give nothing."""
     begin: int = 0
     """First byte of a plain tar or JSON Lines file, or first row group of Parquet, of a unit that is a range of it."""
     end: int = sys.maxsize
@@ -87,7 +89,15 @@ def find_units(config: CorpusConfig) -> list[Unit]:
         units += found
     if any(unit.kind == "git" for unit in units):
         require_git()
-    return [replace(unit, selection=selection, max_archive_bytes=config.max_archive_bytes) for unit in units]
+    return [
+        replace(
+            unit,
+            selection=selection,
+            max_archive_bytes=config.max_archive_bytes,
+            git_timeout_s=config.git_timeout_s,
+        )
+        for unit in units
+    ]
 
 
 def kind_of(name: str) -> Kind | None:

@@ -126,6 +126,8 @@ def extraction_of(unit: Unit, folder: Path, config: CorpusConfig) -> Extraction:
 def unit_name(unit: Unit, settings: Mapping[str, Any]) -> str:
     """A name for what is made of a unit, which changes with its files, with what is read of them, and with settings."""
     chosen = [unit.selection.languages, unit.selection.notebooks, unit.max_archive_bytes]
+    if unit.kind == "git":
+        chosen.append(unit.git_timeout_s)
     of_it = [unit.begin, unit.end, unit.licence]
     content = [unit.kind, str(unit.path), unit.names, of_it, _states(unit), chosen, settings]
     return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())

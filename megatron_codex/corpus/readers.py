@@ -33,7 +33,9 @@ def read_unit(unit: Unit, *, max_bytes: int) -> Iterator[Candidate]:
     if unit.kind == "files":
         yield from _read_files(unit, container)
     elif unit.kind == "git":
-        yield from read_repository(unit.path, container, max_archive_bytes=unit.max_archive_bytes)
+        yield from read_repository(
+            unit.path, container, max_archive_bytes=unit.max_archive_bytes, timeout_s=unit.git_timeout_s
+        )
     elif unit.kind == "tar":
         members = TarRange(begin=unit.begin, end=unit.end, licence=unit.licence)
         yield from read_tar(unit.path, container, max_archive_bytes=unit.max_archive_bytes, of=members)
