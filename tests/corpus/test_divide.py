@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
@@ -115,6 +116,16 @@ def test_a_damaged_tar_gives_what_it_gives_as_a_whole(tmp_path: Path, position: 
     else:
         path.write_bytes(content[:at] + bytes(2048) + content)
     same_in_ranges(path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_truncated_member_is_damage_however_large_it_claims_to_be(tmp_path: Path, name: str) -> None:
+    member = tarfile.TarInfo("data.bin")
+    member.size = 10**12
+    content = member.tobuf() + bytes(5_000)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    units = same_in_ranges(tmp_path / name, tmp_path)
+    assert [candidate.fault for candidate in candidates(units)] == ["unreadable"]
 
 
 @pytest.mark.parametrize("max_archive_bytes", [1, 50_000, 99_999])

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from megatron_codex.config.corpus import CorpusConfig
-from megatron_codex.corpus import git_objects
+from megatron_codex.corpus import git_objects, git_repositories
 from megatron_codex.corpus.candidates import ARCHIVE_TOO_LARGE, NOT_A_FILE, STALLED, TOO_LARGE, UNREADABLE, Candidate
 from megatron_codex.corpus.discover import Unit, find_units
 from megatron_codex.corpus.languages import selection_of
