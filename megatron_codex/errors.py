@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from megatron_codex.rank import is_first_rank
+
 EXIT_WORK_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -124,7 +126,7 @@ def run_command(main: Callable[[], object]) -> None:
     try:
         main()
     except (InputError, WorkError) as error:
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_rank():
             _say(str(error))
         sys.exit(EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_WORK_FAILED)
     except KeyboardInterrupt:

@@ -83,7 +83,7 @@ class PartCounts:
 
     tally: Tally
     digest: str
-    """Hash of every candidate's name and content: what the unit held, dropped files included."""
+    """Of a unit of a directory or repository: hash of every candidate's name and content, dropped files included."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,13 +137,15 @@ def extract(task: Extraction, *, config: CorpusConfig) -> None:
     """Read and filter a unit; write its part. Raises: InputError as read_unit."""
     part = task.part
     tally, digest = Tally(), hashlib.sha256()
+    in_directory = task.unit.path.is_dir()  # any other input is hashed as a file
     facts: list[NDArray[Any]] = [np.empty(0, FACTS)]
     with TableWriter(part.documents, SCHEMA) as documents, TableWriter(part.rejects, REJECTS_SCHEMA) as rejects:
         for batch in _batches(read_unit(task.unit, max_bytes=config.filters.max_file_bytes)):
             examined = examine(batch, config.filters)
             for candidate, reason in zip(batch, examined.reasons, strict=True):
                 tally.count(reason, candidate.size_bytes)
-                digest.update(_identity(candidate))
+                if in_directory:
+                    digest.update(_identity(candidate))
             kept = examined.kept()
             facts.append(_facts(examined, kept))
             documents.add(_documents(examined, kept), facts[-1]["size_bytes"])

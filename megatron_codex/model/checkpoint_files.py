@@ -10,13 +10,13 @@ the sizes tell one that was damaged or cut short by a copy afterwards.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from megatron_codex.errors import InputError
 from megatron_codex.manifest import MANIFEST_NAME, read_manifest
+from megatron_codex.rank import is_first_rank
 
 CHECKPOINTS = "checkpoints"
 LATEST = "latest.txt"
@@ -47,7 +47,7 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
         fault = checkpoint_fault(path)
         if fault is None:
             return path
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_rank():
             _logger.warning("%s: %s; taking the checkpoint before it", path, fault)
     return None
 

@@ -14,22 +14,15 @@ import pytest
 
 from megatron_codex.config.corpus import MergeConfig
 from megatron_codex.data import indexed
-from megatron_codex.data.indexed import IndexedDataset, IndexedDatasetWriter
+from megatron_codex.data.indexed import IndexedDataset
 from megatron_codex.data.merge import MergeSummary, merge_datasets
 from megatron_codex.errors import InputError
 from megatron_codex.files import sha256_file
 from megatron_codex.manifest import read_manifest, write_manifest
-from tests.megatron_files import MegatronDataset, MegatronDatasetBuilder
+from tests.data.datasets import write, write_sequences
+from tests.megatron_files import MegatronDataset
 
 DOCUMENTS = [[1, 2, 3], [65_535], [], [4, 0]]
-
-
-def write(prefix: Path, documents: list[list[int]], dtype: type[np.integer] = np.uint16) -> Path:
-    with IndexedDatasetWriter(prefix, dtype) as writer:
-        for document in documents:
-            writer.add_document(np.array(document, dtype))
-        writer.finalize()
-    return prefix
 
 
 def manifest(prefix: Path, *, tokenizer: dict[str, Any] | None = None) -> None:
@@ -87,10 +80,8 @@ def test_more_datasets_than_may_be_open_are_merged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("with_modes", [False, True])
 def test_documents_of_several_sequences_stay_such(tmp_path: Path, with_modes: bool) -> None:
     for name in ("a", "b"):
-        builder = MegatronDatasetBuilder(str(tmp_path / f"{name}.bin"), dtype=np.int32, multimodal=with_modes)
-        builder.add_document(np.array([1, 2, 3, 4, 5]), [2, 3], [0, 1])
-        builder.add_document(np.array([6]), [1], [1])
-        builder.finalize(str(tmp_path / f"{name}.idx"))
+        documents = [([1, 2, 3, 4, 5], [2, 3]), ([6], [1])]
+        write_sequences(tmp_path / name, documents, modes=[[0, 1], [1]] if with_modes else None)
     merge(tmp_path / "a", tmp_path / "b", prefix=tmp_path / "p")
     theirs = MegatronDataset(str(tmp_path / "p"), multimodal=with_modes)
     assert theirs.document_indices.tolist() == [0, 2, 3, 5, 6]
@@ -144,9 +135,7 @@ def test_a_missing_manifest_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def one_with_modes(prefix: Path) -> None:
-    builder = MegatronDatasetBuilder(f"{prefix}.bin", dtype=np.uint16, multimodal=True)
-    builder.add_document(np.array([1]), [1], [1])
-    builder.finalize(f"{prefix}.idx")
+    write_sequences(prefix, [([1], [1])], np.uint16, modes=[[1]])
 
 
 def of_another_tokenizer(prefix: Path) -> None:
