@@ -67,10 +67,10 @@ def unfinished_work(
     Raises: InputError when an output exists, the directory holds other work, or another process holds it.
     """
     directory = partial_path(output)
-    if directory.exists():
-        _require_same(directory, fingerprint)
-    else:
+    if not directory.exists():
         _require_outputs_absent(outputs)
+    elif not (directory / _LOCK).exists():
+        _require_same(directory, fingerprint)  # nothing is put into a stranger's folder, not even a lock
     with _locked(directory):
         _require_same(directory, fingerprint)
         work = Unfinished(directory)

@@ -30,8 +30,10 @@ RANGE_BYTES = 64_000_000
 """Of a range, about: seconds of work. Smaller files are not divided."""
 _COMPRESSED = 8
 """Times that text shrinks in Parquet, at most about: smaller files are not looked into."""
-DIVIDED_TAR_BYTES = 500_000_000
+DIVIDED_TAR_BYTES = 250_000_000
 """Smaller tars are read whole: the pass over their headers would cost more than it gains."""
+_DIVIDED_TAR_SHARE = 0.01
+"""Of all the input's bytes, likewise: where every tar is less, there are enough tasks."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ def divide_units(units: Sequence[Unit], config: CorpusConfig, *, run: RunTasks, 
 
     Raises: InputError for a Parquet file that is damaged.
     """
-    passes = {unit: _pass(unit, config, folder) for unit in units if _is_large_tar(unit)}
+    total = sum(_size(unit) for unit in units if unit.kind not in ("files", "git"))
+    large = [unit for unit in units if _is_plain_tar(unit) and _size(unit) >= _DIVIDED_TAR_SHARE * total]
+    passes = {unit: _pass(unit, config, folder) for unit in large}
     if passes:
         function = partial(_find_ranges, max_bytes=config.filters.max_file_bytes)
         run(function, list(passes.values()), done=_Pass.is_done, description="headers of tars")
@@ -68,7 +72,7 @@ def divide_units(units: Sequence[Unit], config: CorpusConfig, *, run: RunTasks, 
     return divided
 
 
-def _is_large_tar(unit: Unit) -> bool:
+def _is_plain_tar(unit: Unit) -> bool:
     return unit.kind == "tar" and unit.path.suffix.lower() == ".tar" and _size(unit) >= DIVIDED_TAR_BYTES
 
 

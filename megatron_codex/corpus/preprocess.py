@@ -4,7 +4,7 @@ In: Parquet shards or JSONL. Out: PREFIX.bin, PREFIX.idx (megatron_codex/data/in
 
 The work is split into tasks (token_tasks.py) whose parts lie in PREFIX.partial/ until all are there; then they are
 joined in the order of the input. So the bytes depend on the input and the configuration only, and a run that was killed
-goes on where it stopped. Memory: some 300 MB a worker, whatever the input's size. Disk: twice the output.
+goes on where it stopped. Memory: some 210 MB a worker, whatever the input's size. Disk: twice the output.
 """
 
 from __future__ import annotations

@@ -70,6 +70,7 @@ def source(number: int, size: int = 700) -> bytes:
 
 def every_member(path: Path, *, form: int = tarfile.PAX_FORMAT, metadata_at: int | None = 20) -> Path:
     """40 files of all that a tar may hold between them: long names, links, folders, a package's metadata."""
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w", format=form) as archive:
         for number in range(40):
             if number == metadata_at:
@@ -146,6 +147,20 @@ def test_a_global_header_that_says_more_than_a_comment_keeps_a_tar_whole(
     units = same_in_ranges(tmp_path / "a.tar", tmp_path)
     assert num_units in (None, len(units))
     assert (len(units) > 1) == (field == "comment")
+
+
+def test_tars_that_are_small_beside_the_input_stay_one_task_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_member(tmp_path / "in" / "large.tar")
+    for number in range(3):
+        with tarfile.open(tmp_path / "in" / f"{number}.tar", "w") as archive:
+            for file in range(12):
+                add(archive, f"{file}.py", source(number + file))
+    monkeypatch.setattr(divide, "_DIVIDED_TAR_SHARE", 0.1)
+    names = [unit.path.name for unit in divided(tmp_path / "in", tmp_path)]
+    assert [names.count(f"{number}.tar") for number in range(3)] == [1, 1, 1]
+    assert names.count("large.tar") > 5
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz"])
