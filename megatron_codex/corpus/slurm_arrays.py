@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -90,6 +91,10 @@ def _submitter(folder: Path) -> Any:
 
 def _do_share(function: Callable[[T], None], done: Callable[[T], bool], tasks: Sequence[T]) -> Exception | None:
     """A job's life: its tasks, and the error of the first that failed, as a value: submitit would wrap it."""
+    # Before the time limit, and before a preemption, submitit raises a RuntimeError wherever the task may be: a reader
+    # would take it for a damaged archive. The job works on until it is killed, and leaves the rest to the next round.
+    for warning in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(warning, signal.SIG_IGN)
     for task in tasks:
         if not done(task):
             try:

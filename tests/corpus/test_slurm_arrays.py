@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,23 @@ def test_a_job_that_dies_leaves_its_tasks_to_the_next_round(
 def test_what_a_task_raises_in_a_job_is_raised_here(tmp_path: Path, arrays: None) -> None:
     with pytest.raises(InputError, match="is refused; give another"):
         run_in_arrays(tmp_path, refuse, [tmp_path / "a", tmp_path / "b"])
+
+
+def warned_of_the_end(task: Path) -> None:
+    """As a job is, some time before its limit: submitit asks for USR2, and would raise an error at this place."""
+    for warning in (signal.SIGUSR2, signal.SIGUSR1):
+        os.kill(os.getpid(), warning)
+        time.sleep(0.1)
+    write(task)
+
+
+def test_a_job_that_is_warned_of_its_time_limit_works_on(
+    tmp_path: Path, arrays: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = [tmp_path / str(number) for number in range(2)]
+    run_in_arrays(tmp_path, warned_of_the_end, tasks)
+    assert all(map(is_done, tasks))
+    assert "tasks left" not in caplog.text
 
 
 def queue(*arguments: str) -> list[str]:
