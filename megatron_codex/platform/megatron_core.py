@@ -46,6 +46,7 @@ with warnings.catch_warnings(), plain_fusions():
     from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
     from megatron.core.transformer.transformer_config import TransformerConfig
     from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
+    from megatron.core.transformer.utils import is_layer_window_attention
 
 # What the pinned versions say, on every rank, of calls that are megatron-core's to change and no user's.
 for _message in (
@@ -93,6 +94,7 @@ __all__ = [
     "get_forward_backward_func",
     "get_megatron_optimizer",
     "get_num_layers_to_build",
+    "is_layer_window_attention",
     "mcore_to_pyt_state_dict",
     "model_parallel_cuda_manual_seed",
     "parallel_state",
