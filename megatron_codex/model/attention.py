@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -55,11 +56,11 @@ class CausalAttention(MegatronModule):
         query, key, value = (x.permute(1, 2, 0, 3) for x in (query_SBAD, key_SBAD, value_SBAD))
         hidden = self._with_band(attention_mask, query_SBAD)
         dropout = self.dropout if self.training else 0.0
-        if dropout == 0.0:
+        # Tensor-parallel ranks hold different heads: each draws its own masks. With sequence parallelism the whole
+        # block does so already, and to fork again would draw other masks when activations are computed again.
+        forked = dropout > 0.0 and not self.config.sequence_parallel
+        with get_cuda_rng_tracker().fork() if forked else nullcontext():
             attended_BASD = self.attend(query, key, value, hidden, dropout)
-        else:
-            with get_cuda_rng_tracker().fork():  # tensor-parallel ranks hold different heads: each draws its own
-                attended_BASD = self.attend(query, key, value, hidden, dropout)
         return attended_BASD.permute(2, 0, 1, 3).flatten(2)
 
     def _with_band(self, hidden: Tensor | None, query_SBAD: Tensor) -> Tensor | None:
