@@ -84,8 +84,11 @@ class TrainConfig:
     """The run."""
 
     def __post_init__(self) -> None:
+        raise_faults(self._faults())
+
+    def _faults(self) -> list[Fault]:
         faults = [*self._data_faults(), *self._attention_faults(), *self._tensor_faults(), *self._pipeline_faults()]
-        raise_faults([*faults, *self._batch_faults()])
+        return [*faults, *self._batch_faults()]
 
     def _data_faults(self) -> list[Fault]:
         reads = {"base": ("data_prefix",), "codex_s": ("problems",), "codex_d": ("problems",)}[self.task]

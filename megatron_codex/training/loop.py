@@ -50,7 +50,7 @@ def run_steps(run: Run, progress: Progress) -> Progress:
             writer = stack.enter_context(MetricsWriter(output_dir, resumed_step=progress.step))
         steps = range(progress.step, last)
         for step in progress_bar(steps, total=len(steps), description="training", unit="step"):
-            line, progress = _step(run, step, progress)
+            line, progress = take_step(run, step, progress)
             if writer is not None:
                 writer.write(line)
                 if progress.step % config.training.log_interval == 0 or "valid_loss" in line or progress.step == last:
@@ -62,7 +62,7 @@ def run_steps(run: Run, progress: Progress) -> Progress:
     return progress
 
 
-def _step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], Progress]:
+def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], Progress]:
     """One step and, where it is due, an evaluation: the line of metrics and where the run then stands."""
     config = run.config
     started = time.perf_counter()
