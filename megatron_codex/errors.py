@@ -68,6 +68,14 @@ class WorkError(RuntimeError):
     """The work itself failed (a rank died, a project's tests did not run): one line, exit code 1."""
 
 
+class LostRankError(WorkError):
+    """A rank of the run is gone: said by the first of those that are left."""
+
+    def __init__(self, message: str, *, speaker: int) -> None:
+        super().__init__(message)
+        self.speaker = speaker
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One fault of a configuration.
@@ -124,7 +132,8 @@ def run_command(main: Callable[[], object]) -> None:
     try:
         main()
     except (InputError, WorkError) as error:
-        if os.environ.get("RANK", "0") == "0":
+        speaker = error.speaker if isinstance(error, LostRankError) else 0
+        if os.environ.get("RANK", "0") == str(speaker):
             _say(str(error))
         sys.exit(EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_WORK_FAILED)
     except KeyboardInterrupt:

@@ -47,6 +47,14 @@ class TrainingConfig:
     """Steps between checkpoints, and one at the end; 0: only at the end."""
     keep_checkpoints: int = 2
     """Newest checkpoints to keep; 0 keeps all."""
+    loss_spike_factor: float | None = None
+    """A batch whose loss is not finite, or more than this many times the mean of the last loss_spike_window losses, is
+    skipped: weights stay, and it is counted. None: no batch is skipped, and a loss that is not finite ends the run."""
+    loss_spike_window: int = 32
+    """Steps whose losses a spike is measured against; before there are so many, only a loss that is not finite is
+    one."""
+    max_skipped_in_a_row: int = 5
+    """Batches skipped one after the other with which the run ends: its weights are spoilt, not the batches."""
     init_from: Path | None = None
     """Checkpoint (step, checkpoints or run directory) whose weights the run starts from; none: random weights."""
     resume: Literal["auto", "never"] = "auto"
@@ -54,14 +62,18 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         at_least = {"train_iters": 1, "global_batch_size": 1, "micro_batch_size": 1, "log_interval": 1}
+        at_least |= {"loss_spike_window": 1, "max_skipped_in_a_row": 1}
         at_least |= dict.fromkeys(("eval_interval", "eval_iters", "save_interval", "keep_checkpoints", "seed"), 0)
-        raise_faults(
-            [
-                Fault(field=name, value=getattr(self, name), rule=f"must be at least {least}", remedy="see --help")
-                for name, least in at_least.items()
-                if getattr(self, name) < least
-            ]
-        )
+        faults = [
+            Fault(field=name, value=getattr(self, name), rule=f"must be at least {least}", remedy="see --help")
+            for name, least in at_least.items()
+            if getattr(self, name) < least
+        ]
+        factor = self.loss_spike_factor
+        if factor is not None and not factor > 1:
+            rule, remedy = "must be more than 1", "for example 2, or leave it out"
+            faults.append(Fault(field="loss_spike_factor", value=factor, rule=rule, remedy=remedy))
+        raise_faults(faults)
 
 
 @dataclass(frozen=True, kw_only=True)

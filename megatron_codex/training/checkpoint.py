@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from megatron_codex.platform.megatron_core import (
     sharded_tensors_by_key,
 )
 from megatron_codex.training.engine import Engine
+from megatron_codex.training.spikes import Spikes
 from megatron_codex.training.state import described_state
 
 
@@ -41,9 +42,16 @@ class Progress:
     step: int = 0
     """Steps done; the next one takes the samples from step x global_batch_size on."""
     num_updates: int = 0
-    """Steps that changed the weights: all but those without a token to train on."""
+    """Steps that changed the weights: all but those without a token to train on, and those that were skipped."""
     num_tokens: int = 0
     """Unmasked tokens trained on."""
+    spikes: Spikes = field(default_factory=Spikes)
+    """Batches that were skipped, and the losses that the next one is measured against."""
+
+    @property
+    def num_empty(self) -> int:
+        """Steps without a token to train on."""
+        return self.step - self.num_updates - self.spikes.num_skipped
 
 
 class _TorchDistInProcess(SaveShardedStrategy):
@@ -93,6 +101,7 @@ def save_checkpoint(
             "step": progress.step,
             "num_updates": progress.num_updates,
             "num_tokens": progress.num_tokens,
+            "spikes": asdict(progress.spikes),
             "data_fingerprint": data_fingerprint,
             "files": files,
         }

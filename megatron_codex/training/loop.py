@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -69,18 +70,32 @@ def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], 
     if config.model.hidden_dropout or config.model.attention_dropout:
         seed_step(config.training.seed, step, run.layout)
     rate = learning_rate(step + 1, config.optimizer, decay_iters=config.lr_decay_iters)
-    result = train_step(run.engine, run.train, run.layout, step=step, learning_rate=rate, vocab_size=run.vocab_size)
+    spikes = progress.spikes
+    result = train_step(
+        run.engine,
+        run.train,
+        run.layout,
+        step=step,
+        learning_rate=rate,
+        vocab_size=run.vocab_size,
+        accepts=spikes.acceptance(config.training),
+    )
+    if result.loss is not None:
+        spikes = spikes.after(step, result.loss, config.training, skipped=result.declined)
+    num_tokens = 0 if result.declined else result.num_tokens
     seconds = time.perf_counter() - started
-    line = {
+    line: dict[str, Any] = {
         "step": step + 1,
-        "loss": result.loss,
+        "loss": result.loss if result.loss is None or math.isfinite(result.loss) else None,
         "grad_norm": result.grad_norm,
         "lr": rate,
-        "num_tokens": result.num_tokens,
-        "tokens_per_s": result.num_tokens / seconds,
+        "num_tokens": num_tokens,
+        "tokens_per_s": num_tokens / seconds,
         "step_time_s": seconds,
         "mfu": _model_flops_utilisation(run, result, seconds),
     }
+    if result.declined:
+        line["skipped"] = f"loss {result.loss:.6g}"
     if run.valid is not None and _is_due(step + 1, config.training.eval_interval, config.training.train_iters):
         line["valid_loss"] = evaluate(
             run.engine, run.valid, run.layout, num_batches=run.num_valid_batches, vocab_size=run.vocab_size
@@ -88,8 +103,9 @@ def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], 
     return line, replace(
         progress,
         step=step + 1,
-        num_updates=progress.num_updates + (result.num_tokens > 0),
-        num_tokens=progress.num_tokens + result.num_tokens,
+        num_updates=progress.num_updates + (result.grad_norm is not None),
+        num_tokens=progress.num_tokens + num_tokens,
+        spikes=spikes,
     )
 
 

@@ -112,7 +112,8 @@ def _write_manifest(
         inputs=datasets.inputs,
         counts={
             "steps": progress.step,
-            "steps_without_tokens": progress.step - progress.num_updates,
+            "steps_without_tokens": progress.num_empty,
+            "skipped_steps": progress.spikes.num_skipped,
             "tokens": progress.num_tokens,
             "train_samples": len(datasets.train),
             "valid_samples": len(datasets.valid) if datasets.valid is not None else 0,
@@ -127,6 +128,7 @@ def _outcome(config: TrainConfig, progress: Progress, *, already_done: bool) -> 
     where = f"in {config.training.output_dir}"
     if already_done:
         return f"{config.task}: all {progress.step} steps were done before; nothing to do {where}"
-    empty = progress.step - progress.num_updates
+    empty, spikes = progress.num_empty, progress.spikes.num_skipped
     skipped = f", {empty} of them without a token to train on" if empty else ""
+    skipped += f", {spikes} of them skipped for their loss" if spikes else ""
     return f"{config.task}: {progress.step} steps{skipped}, {progress.num_tokens:,} tokens {where}"

@@ -22,6 +22,7 @@ from megatron_codex.model.checkpoint_files import (
 )
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.engine import Engine
+from megatron_codex.training.spikes import Spikes
 from megatron_codex.training.state import initialise, load_state
 
 _logger = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ def set_state(engine: Engine, config: TrainConfig, start: Path | None) -> Progre
     """Give the engine the weights (and, on resume, the optimizer state) it starts with. Collective."""
     if start is not None:
         manifest = read_checkpoint_manifest(start)
-        progress = Progress(**{name: int(manifest[name]) for name in ("step", "num_updates", "num_tokens")})
+        counts = {name: int(manifest[name]) for name in ("step", "num_updates", "num_tokens")}
+        progress = Progress(**counts, spikes=Spikes.from_manifest(manifest.get("spikes", {})))
         load_state(engine, str(start), num_updates=progress.num_updates)
         _logger.info("continuing from %s", start)
         return progress

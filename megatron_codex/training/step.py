@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +20,8 @@ from megatron_codex.training.loss import forward_step
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What a step did, equal on all ranks. loss and grad_norm are None for a step without a token to train on."""
+    """What a step did, equal on all ranks. loss and grad_norm are None for a step without a token to train on;
+    grad_norm alone for one whose update was declined."""
 
     loss: float | None
     grad_norm: float | None
@@ -28,11 +30,25 @@ class StepResult:
     seq_length: int
     """Positions of a sample, padding included."""
 
+    @property
+    def declined(self) -> bool:
+        """Whether the batch had something to train on, and the weights were left as they were."""
+        return self.loss is not None and self.grad_norm is None
+
 
 def train_step(
-    engine: Engine, batches: GlobalBatches, layout: Layout, *, step: int, learning_rate: float, vocab_size: int
+    engine: Engine,
+    batches: GlobalBatches,
+    layout: Layout,
+    *,
+    step: int,
+    learning_rate: float,
+    vocab_size: int,
+    accepts: Callable[[float], bool] | None = None,
 ) -> StepResult:
     """Train on the global batch of `step`, counted from 0. A batch without an unmasked token changes nothing.
+
+    accepts: whether to update the weights on a batch of this loss; none: on every one whose loss is finite.
 
     Raises: WorkError naming the step when the loss or the gradient is not finite.
     """
@@ -42,6 +58,8 @@ def train_step(
         return StepResult(loss=None, grad_norm=None, num_tokens=0, seq_length=batch.seq_length)
     engine.zero_gradients()
     loss = _run(engine, batch, layout, num_tokens, forward_only=False) / num_tokens
+    if accepts is not None and not accepts(loss):
+        return StepResult(loss=loss, grad_norm=None, num_tokens=num_tokens, seq_length=batch.seq_length)
     _require_finite("loss", loss, step)
     engine.set_learning_rate(learning_rate)
     _, grad_norm, _ = engine.optimizer.step()

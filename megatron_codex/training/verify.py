@@ -49,8 +49,13 @@ class VerifyReport:
 
     @property
     def first(self) -> Difference | None:
-        """The first difference beyond its tolerance; None: the layout equals one rank."""
-        return next((check.first for check in self.checks if check.first is not None), None)
+        """The first difference beyond its tolerance, a tensor's where the same step has one; None: all is equal."""
+        found = [check.first for check in self.checks if check.first is not None]
+        if not found:
+            return None
+        _, _, step = found[0].what.partition(", ")
+        tensors = (difference for difference in found if difference.rank is not None)
+        return next((difference for difference in tensors if difference.what.endswith(step)), found[0])
 
     def largest(self, what: str) -> float:
         """The largest difference of the checks whose name begins so."""
@@ -107,7 +112,8 @@ def describe_layout(config: VerifyConfig, layout: Layout) -> str:
         f"{parallel.recompute} recompute": parallel.recompute != "none",
         config.training.precision: True,
     }
-    return f"{', '.join(word for word, said in words.items() if said)}; {layout.world_size} rank{'s' * (layout.world_size > 1)}"
+    ranks = "1 rank" if layout.world_size == 1 else f"{layout.world_size} ranks"
+    return f"{', '.join(word for word, said in words.items() if said)}; {ranks}"
 
 
 def build_run(

@@ -45,6 +45,9 @@ TOLERANCES = {
 _UPDATE_MARGIN = 10.0
 """The weights' allowance, over what the gradients' tolerance makes of one update."""
 
+_LARGEST_UPDATES = 2.5
+"""Twice the largest update of Adam in learning rates (1.17 with betas of 0.9 and 0.95): rounding may turn its sign."""
+
 
 class OneRank:
     """The plain model, trained along."""
@@ -113,7 +116,9 @@ class OneRank:
             error = self._tolerances.gradient * float(gradient.abs().max()) * self._adam.clip_scale(step)
             # exp_avg_sq begins at (1 - beta2) g^2: its root times this is the gradient's size or more.
             size = (self._adam.exp_avg_sq[name] / (1 - self._config.optimizer.adam_beta2)).sqrt()
-            self._allowed[name] += rate * (_UPDATE_MARGIN * error / size).nan_to_num(2.0).clamp(max=2.0)
+            self._allowed[name] += rate * (_UPDATE_MARGIN * error / size).nan_to_num(_LARGEST_UPDATES).clamp(
+                max=_LARGEST_UPDATES
+            )
 
     def _allowance(self, name: str, weight: Tensor) -> Tensor:
         return with_padding(self._allowed[name], tuple(weight.shape)) + 1e-6 * weight.abs().max()
