@@ -71,7 +71,12 @@ def joined_ranks() -> Iterator[None]:
 
 @contextmanager
 def model_parallel(parallel: ParallelConfig) -> Iterator[Layout]:
-    """Make megatron-core's process groups for this layout and take them down at the end of the block."""
+    """Make megatron-core's process groups for this layout and take them down at the end of the block.
+
+    A gloo group has three threads. They end when the last reference to the group does, and if they do not on all ranks,
+    those left poll closed connections: who runs several layouts in a process lets go of each one's model.
+    """
+    before = set(dist.distributed_c10d._world.pg_map)
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=parallel.tensor_model_parallel_size,
         pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
@@ -92,3 +97,5 @@ def model_parallel(parallel: ParallelConfig) -> Iterator[Layout]:
         )
     finally:
         parallel_state.destroy_model_parallel()
+        for group in set(dist.distributed_c10d._world.pg_map) - before:
+            dist.destroy_process_group(group)

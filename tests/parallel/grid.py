@@ -23,7 +23,7 @@ from typing import Any
 from tests.parallel.verify_ranks import verify_job, verify_on_ranks
 
 MOST_RANKS = 8
-CHUNK = 32
+CHUNK = 16
 """Layouts verified by one set of rank processes."""
 
 _COLUMNS = (

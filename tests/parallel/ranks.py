@@ -8,6 +8,7 @@ off every n-th training sample, which no real data set does; "max_file_bytes": n
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -106,6 +107,7 @@ def main() -> None:
     outcomes = []
     build_datasets, run_steps = run.build_datasets, run.run_steps
     for job in json.loads((directory / "jobs.json").read_text()):
+        gc.collect()  # the last job's process groups, three threads each, which its model's cycles still hold
         every = job.pop("blank_every", 0)
         run.build_datasets = partial(_with_blanks, build_datasets, every) if every else build_datasets
         most_bytes = job.pop("max_file_bytes", 0)

@@ -6,6 +6,7 @@ A job is a configuration of tools/verify_parallel.py (nested mappings). What ran
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -42,6 +43,7 @@ def verify_on_ranks(
 ) -> list[dict[str, Any]]:
     """Verify every job on `world_size` ranks, one after the other; a report of each."""
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / "store").unlink(missing_ok=True)  # of ranks that were killed: theirs must not answer for these
     (directory / "jobs.json").write_text(json.dumps(list(jobs)))
     processes = start_ranks(world_size, [sys.executable, __file__, str(directory)], directory)
     codes = []
@@ -68,6 +70,7 @@ def main() -> None:
     dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
     reports: list[dict[str, Any]] = []
     for job in json.loads((directory / "jobs.json").read_text()):
+        gc.collect()  # the last job's process groups, three threads each, which its model's cycles still hold
         started = time.monotonic()
         try:
             made = verify(build_config(VerifyConfig, job))
