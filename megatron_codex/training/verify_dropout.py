@@ -6,7 +6,7 @@ A mask belongs to the rank that draws it: over heads, stages and samples other r
 on, a layout's loss equals one rank's on average only and is not compared. What is compared:
 
 * the same step twice: every gradient to the last bit, for resuming depends on it;
-* the same samples in the next step: other numbers, so every layer's gradients differ;
+* the same samples in the next step: other numbers, so every parameter's gradient is another;
 * activations computed again (recompute) and kept: equal gradients, so the backward pass saw the forward pass's masks;
 * copies of one parameter: equal gradients to the last bit, so ranks that hold equal activations drew equal masks;
 * generators: ranks that hold equal activations have equal ones, and all others different ones.
@@ -107,10 +107,11 @@ def _hash(state: Tensor) -> str:
 
 
 def _all_differ(what: str, pieces: Sequence[Piece], others: Sequence[Piece]) -> Check:
-    """Whether no layer's gradients are those of another step's masks: 0 when all differ, 1 when one does not."""
+    """Whether no rank's gradients are those of another step's masks: 0 when all differ, 1 when one does not. Parts that
+    are 0 in any step (rows of vocabulary padding, positions that no sample has) say nothing."""
     before = full_tensors(others)
     for piece in pieces:
-        if piece.data.numel() and torch.equal(piece.data.double(), piece.of(before[piece.name])):
+        if piece.data.any() and torch.equal(piece.data.double(), piece.of(before[piece.name])):
             value = float(piece.data.flatten()[0])
             same = Difference(
                 what=f"{what} has the masks of the step before",

@@ -1,6 +1,6 @@
 """The full grid of layouts against one rank; run by hand, for it takes an hour on two cores:
 
-    python -m tests.parallel.grid DIRECTORY
+    python -m tests.parallel.grid DIRECTORY [NUMBER_OF_RANKS ...]
 
 TP 1, 2, 4 x PP 1, 2, 4 x virtual PP 1, 2 x DP 1, 2, as far as 8 ranks go, each with and without sequence parallelism,
 the distributed optimizer and overlapped communication, with every kind of recompute, in fp32 and bf16. Tasks (base,
@@ -44,16 +44,17 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     done = directory / "grid.jsonl"
     by_ranks: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    wanted = {int(argument) for argument in sys.argv[2:]}
     finished = {json.dumps(line["job"]) for line in _lines(done)}
     for num_ranks, job in grid():
-        if json.dumps(job) not in finished:
+        if json.dumps(job) not in finished and (not wanted or num_ranks in wanted):
             by_ranks[num_ranks].append(job)
     for jobs in by_ranks.values():
         random.Random(0).shuffle(jobs)
     for num_ranks, jobs in sorted(by_ranks.items()):
         for start in range(0, len(jobs), CHUNK):
             chunk = jobs[start : start + CHUNK]
-            reports = verify_on_ranks(num_ranks, chunk, directory / f"{num_ranks}_{start}", timeout_s=3600)
+            reports = verify_on_ranks(num_ranks, chunk, directory / f"{num_ranks}_ranks", timeout_s=3600)
             with done.open("a") as handle:
                 for job, report in zip(chunk, reports, strict=True):
                     handle.write(json.dumps({"job": job, "ranks": num_ranks, "report": report}) + "\n")

@@ -25,6 +25,8 @@ OVERLAPPED = SHARDED | {"overlap_grad_reduce": True, "overlap_param_gather": Tru
 # name -> (what one rank ran, parallel section and micro_batch_size)
 TWO_RANKS: dict[str, tuple[str, dict[str, Any]]] = {
     "tp2": ("s", TP2),
+    # Tensor-parallel ranks hold all hidden channels, and draw for them what one rank draws.
+    "tp2_hidden_dropout": ("s_dropout", TP2),
     "tp2_packed": ("s_packed", TP2 | MICRO_BATCH_1),
     "tp2_sp_recompute": ("s", TP2 | {"sequence_parallel": True, "recompute": "full"}),
     "pp2": ("s", PP2),
@@ -53,6 +55,8 @@ def _train(runs: Path, world_size: int, layouts: dict[str, tuple[str, dict[str, 
         job = base_job(runs) if reference == "base" else prompted_job(runs)
         if reference == "s_packed":
             job["data"]["layout"] = "packed"
+        if reference == "s_dropout":
+            job["model"]["hidden_dropout"] = 0.2
         sections = {"parallel": dict(parallel), "training": {"output_dir": str(runs / name)}}
         if "micro_batch_size" in parallel:
             sections["training"]["micro_batch_size"] = sections["parallel"].pop("micro_batch_size")

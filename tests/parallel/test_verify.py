@@ -53,7 +53,7 @@ TWO_RANKS: dict[str, dict[str, Any]] = {
     "tp2_odd_vocabulary": {"parallel": TP2, "tokenizer": {"vocab_size": 257, "max_run": 1}},
 }
 FOUR_RANKS: dict[str, dict[str, Any]] = {
-    "tp4_sp": {"task": "codex_s", "parallel": TP4 | SP | {"recompute": "selective"}, "model": BANDED},
+    "tp4_sp": DROPOUT | {"task": "codex_s", "parallel": TP4 | SP | {"recompute": "selective"}, "model": BANDED},
     "pp4": {"parallel": PP4 | {"recompute": "full"}},
     "pp4_interleaved": {"parallel": PP4 | VPP2, "model": {"num_layers": 8}},
     "tp2_pp2_sp_interleaved": DROPOUT | PACKED | {"parallel": TP2 | PP2 | VPP2 | SP | {"recompute": "full"}},
