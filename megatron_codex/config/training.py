@@ -5,6 +5,7 @@ Rules that join several sections are checked here; those that need the number of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -144,17 +145,17 @@ class TrainConfig:
     def _tensor_faults(self) -> list[Fault]:
         size = self.parallel.tensor_model_parallel_size
         widths = {"num_attention_heads": self.model.num_attention_heads, "ffn_hidden_size": self.model.mlp_size}
-        name = "parallel.tensor_model_parallel_size"
+        broken = [f"model.{width} = {value}" for width, value in widths.items() if value % size]
+        if not broken:
+            return []
         return [
             Fault(
-                field=name,
+                field="parallel.tensor_model_parallel_size",
                 value=size,
-                rule=f"must divide model.{width} = {value}",
-                remedy=f"for example {_largest_divisor(value, size)}",
-                others=(f"model.{width}", "model.hidden_size"),
+                rule=f"must divide {' and '.join(broken)}",
+                remedy=f"for example {_largest_divisor(math.gcd(*widths.values()), size)}",
+                others=("model.num_attention_heads", "model.ffn_hidden_size", "model.hidden_size"),
             )
-            for width, value in widths.items()
-            if value % size
         ]
 
     def _pipeline_faults(self) -> list[Fault]:

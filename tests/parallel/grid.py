@@ -45,9 +45,9 @@ def main() -> None:
     done = directory / "grid.jsonl"
     by_ranks: dict[int, list[dict[str, Any]]] = defaultdict(list)
     wanted = {int(argument) for argument in sys.argv[2:]}
-    finished = {json.dumps(line["job"]) for line in _lines(done)}
+    finished = {(line["ranks"], json.dumps(line["job"])) for line in _lines(done)}
     for num_ranks, job in grid():
-        if json.dumps(job) not in finished and (not wanted or num_ranks in wanted):
+        if (num_ranks, json.dumps(job)) not in finished and (not wanted or num_ranks in wanted):
             by_ranks[num_ranks].append(job)
     for jobs in by_ranks.values():
         random.Random(0).shuffle(jobs)
@@ -82,13 +82,12 @@ def grid() -> Iterator[tuple[int, dict[str, Any]]]:
                 "overlap_param_gather": overlapped and sharded,
                 "recompute": recompute,
             }
+            training = {"global_batch_size": 8, "precision": precision}
             model: dict[str, Any] = {"num_layers": max(4, pp * vpp)}
             if number // 3 % 2:
                 model |= {"attention_pattern": "alternating", "band_width": 5}
-            # Steps of 2 and 3 are prime to the inner options' numbers, so each meets each.
-            job = verify_job(
-                **_TASKS[number // 5 % 4], parallel=parallel, model=model, training={"precision": precision}
-            )
+            # 3 and 5 are no multiples of each other or of the options' numbers: tasks and patterns meet all of them.
+            job = verify_job(**_TASKS[number // 5 % 4], parallel=parallel, model=model, training=training)
             number += 1
             yield tp * pp * dp, job
 

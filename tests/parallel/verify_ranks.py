@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "model": {"num_layers": 4, "hidden_size": 32, "num_attention_heads": 4, "seq_length": 24, "init_method_std": 0.2},
     "tokenizer": {"vocab_size": 300},  # of which 384, 512 or 1024 rows are padded: 128 for each tensor-parallel rank
     "optimizer": {"lr": 3e-3, "lr_warmup_iters": 2, "lr_decay_iters": 10, "clip_grad": 0.5},
-    "training": {"global_batch_size": 8, "micro_batch_size": 1},
+    "training": {"global_batch_size": 4, "micro_batch_size": 1},
     "steps": 2,
     "check_dropout": False,
 }
