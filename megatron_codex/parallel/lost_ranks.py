@@ -23,7 +23,7 @@ ANSWER_S = 5.0
 """A rank that does not answer in this time is lost."""
 
 _CALL = "megatron_codex/roll_call"
-_FOR_EVER = timedelta(days=365)
+_LISTEN_S = 1.0
 _BROKEN = ("Connection", "peer", "Broken pipe", "imed out", "NCCL", "store")
 """One of these is in the message of every error that a lost rank causes in a collective."""
 
@@ -35,7 +35,9 @@ def naming_lost_ranks(store: Any) -> Iterator[None]:
     store: the one that joined the ranks. Other errors pass unchanged.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    threading.Thread(target=_answer, args=(store.clone(), rank), daemon=True).start()
+    ended = threading.Event()
+    listener = threading.Thread(target=_answer, args=(store.clone(), rank, ended), daemon=True)
+    listener.start()
     try:
         yield
     except RuntimeError as error:
@@ -51,11 +53,17 @@ def naming_lost_ranks(store: Any) -> Iterator[None]:
             f"see the log and the memory of {'these ranks' if len(lost) > 1 else 'that rank'} and start again",
             speaker=min(left),
         ) from error
+    finally:
+        ended.set()
+        listener.join()
 
 
-def _answer(store: Any, rank: int) -> None:
+def _answer(store: Any, rank: int, ended: threading.Event) -> None:
+    """Listen for a roll call until the block ends. Not by waiting in the store: that cannot be given up quietly."""
     try:
-        store.wait([_CALL], _FOR_EVER)
+        while not store.check([_CALL]):
+            if ended.wait(_LISTEN_S):
+                return
         store.set(f"{_CALL}/{rank}", "here")
     except RuntimeError:  # the store has ended, and with it the run
         return

@@ -129,7 +129,7 @@ def build_run(
     config = replace(
         config,
         model=replace(config.model, hidden_dropout=hidden, attention_dropout=attention),
-        training=replace(config.training, eval_interval=0),
+        training=replace(config.training, eval_interval=0, loss_spike_factor=None),
         parallel=config.parallel if recompute else replace(config.parallel, recompute="none"),
     )
     seed_step(config.training.seed, 0, layout)
