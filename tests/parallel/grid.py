@@ -110,7 +110,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         cells = [ranks, tp, pp, vpp, dp, "yes" if sequence else "no", len(members), failed]
         for precision in ("fp32", "bf16"):
             reports = [m["report"] for m in members if m["job"]["training"]["precision"] == precision]
-            cells += [f"{max(_largest(report, what) for report in reports):.1e}" for what in ("loss", "gradient")]
+            for what in ("loss", "gradient"):
+                cells.append(f"{max(_largest(report, what) for report in reports):.1e}" if reports else "not run")
         cells.append(f"{sum(member['report'].get('seconds', 0) for member in members) / len(members):.1f}")
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(rows)
