@@ -12,14 +12,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
 
 from megatron_codex.errors import LostRankError
 
-ANSWER_S = 5.0
+ANSWER_S = 10.0
 """A rank that does not answer in this time is lost."""
 
 _CALL = "megatron_codex/roll_call"
@@ -72,14 +71,12 @@ def _answer(store: Any, rank: int, ended: threading.Event) -> None:
 def _missing(store: Any, world_size: int) -> list[int]:
     """Ranks that do not answer a roll call."""
     end = time.monotonic() + ANSWER_S
-    missing = []
+    missing = list(range(world_size))
     try:
         store.set(_CALL, "")
-        for rank in range(world_size):
-            try:
-                store.wait([f"{_CALL}/{rank}"], timedelta(seconds=max(0.01, end - time.monotonic())))
-            except dist.DistStoreError:
-                missing.append(rank)
+        while missing and time.monotonic() < end:
+            time.sleep(_LISTEN_S / 10)
+            missing = [rank for rank in missing if not store.check([f"{_CALL}/{rank}"])]
     except dist.DistNetworkError:
         return [0]  # which holds the store
     return missing
