@@ -84,15 +84,16 @@ def _write_documents(prefix: Path, draw: random.Random, tokenizer: CodexTokenize
 
 
 def _pairs(draw: random.Random, tokenizer: CodexTokenizer, seq_length: int) -> list[tuple[str, str]]:
-    """Prompts and completions of many lengths, which together fit seq_length."""
+    """Prompts and completions that together fit seq_length; half of them short, so that packed rows have several."""
 
     def text(most: int) -> str:
         size = draw.randint(1, max(1, most))
         while True:
             letters = b"".join(tokenizer.token_bytes(draw.randrange(tokenizer.vocab_size)) for _ in range(size))
             made = letters.decode("utf-8", errors="ignore")
-            if 0 < len(tokenizer.encode(made)) <= most:
+            if 0 < len(tokenizer.encode(made)) <= max(1, most):
                 return made
             size = max(1, size // 2)
 
-    return [(text(seq_length // 2), text(seq_length // 2)) for _ in range(_NUM_SAMPLES)]
+    most = [seq_length // 2, seq_length // 8]
+    return [(text(most[number % 2]), text(most[number % 2])) for number in range(2 * _NUM_SAMPLES)]

@@ -132,7 +132,7 @@ MUTATIONS = (
         file="data/prompted.py",
         old="= np.arange(length)",
         new="= np.arange(column, column + length)",
-        job=PACKED | {"parallel": TP2},
+        job=PACKED | {"parallel": TP2, "training": {"global_batch_size": 8}},
     ),
     Mutation(
         name="padded_vocabulary_in_the_softmax",
