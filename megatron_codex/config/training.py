@@ -45,14 +45,21 @@ class TrainingConfig:
     """Steps between checkpoints, and one at the end; 0: only at the end."""
     keep_checkpoints: int = 2
     """Newest checkpoints to keep; 0 keeps all."""
+    keep_interval: int = 0
+    """Checkpoints whose step is a multiple of this are kept for good; 0: none."""
+    asynchronous_saves: bool = False
+    """Write checkpoints while training goes on, from a copy in memory (12 bytes for each parameter a rank owns)."""
     init_from: Path | None = None
     """Checkpoint (step, checkpoints or run directory) whose weights the run starts from; none: random weights."""
-    resume: Literal["auto", "never"] = "auto"
-    """auto: continue from output_dir's newest whole checkpoint, if there is one; never: refuse when there is one."""
+    resume: str = "auto"
+    """auto: continue from output_dir's newest whole checkpoint, if there is one; never: refuse when there is one; a
+    step directory: continue from that one, whose run this must be."""
 
     def __post_init__(self) -> None:
         at_least = {"train_iters": 1, "global_batch_size": 1, "micro_batch_size": 1, "log_interval": 1}
-        at_least |= dict.fromkeys(("eval_interval", "eval_iters", "save_interval", "keep_checkpoints", "seed"), 0)
+        at_least |= dict.fromkeys(
+            ("eval_interval", "eval_iters", "save_interval", "keep_checkpoints", "keep_interval", "seed"), 0
+        )
         raise_faults(
             [
                 Fault(field=name, value=getattr(self, name), rule=f"must be at least {least}", remedy="see --help")

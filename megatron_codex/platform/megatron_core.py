@@ -18,14 +18,8 @@ with warnings.catch_warnings(), plain_fusions():
     # At import it says of each optional library that it does without (Transformer Engine, Apex, ...): we use none.
     warnings.simplefilter("ignore")
     answer_cuda_calls()
-    from megatron.core import dist_checkpointing, parallel_state
+    from megatron.core import parallel_state
     from megatron.core.dist_checkpointing.mapping import ShardedTensor
-    from megatron.core.dist_checkpointing.strategies.base import SaveShardedStrategy
-    from megatron.core.dist_checkpointing.strategies.torch import (
-        MCoreSavePlanner,
-        _replace_state_dict_keys_with_sharded_keys,
-        mcore_to_pyt_state_dict,
-    )
     from megatron.core.distributed import (
         DistributedDataParallel,
         DistributedDataParallelConfig,
@@ -56,8 +50,6 @@ for _message in (
 if not torch.cuda.is_available():
     warnings.filterwarnings("ignore", message=r"When using .* CUDA_DEVICE_MAX_CONNECTIONS")
 
-sharded_tensors_by_key = _replace_state_dict_keys_with_sharded_keys
-
 if not torch.cuda.is_available():
     keep_freed_memory()
     # It warns in each forward pass that "CPU RNG state changed within GPU RNG context": here they are one.
@@ -72,13 +64,11 @@ __all__ = [
     "DistributedOptimizer",
     "Float16Module",
     "GPTModel",
-    "MCoreSavePlanner",
     "MLPSubmodules",
     "MegatronModule",
     "ModuleSpec",
     "OptimizerConfig",
     "RowParallelLinear",
-    "SaveShardedStrategy",
     "SelfAttention",
     "SelfAttentionSubmodules",
     "ShardedTensor",
@@ -86,15 +76,12 @@ __all__ = [
     "TransformerConfig",
     "TransformerLayer",
     "TransformerLayerSubmodules",
-    "dist_checkpointing",
     "finalize_model_grads",
     "get_bias_dropout_add",
     "get_cuda_rng_tracker",
     "get_forward_backward_func",
     "get_megatron_optimizer",
     "get_num_layers_to_build",
-    "mcore_to_pyt_state_dict",
     "model_parallel_cuda_manual_seed",
     "parallel_state",
-    "sharded_tensors_by_key",
 ]

@@ -12,7 +12,7 @@ from megatron_codex.log import progress as progress_bar
 from megatron_codex.model.checkpoint_files import CHECKPOINTS
 from megatron_codex.parallel.groups import Layout
 from megatron_codex.training.batches import GlobalBatches
-from megatron_codex.training.checkpoint import Progress, save_checkpoint
+from megatron_codex.training.checkpoint import CheckpointSaver, Progress
 from megatron_codex.training.engine import Engine
 from megatron_codex.training.metrics import MetricsWriter, log_step, model_flops, peak_flops
 from megatron_codex.training.randomness import seed_step
@@ -48,6 +48,9 @@ def run_steps(run: Run, progress: Progress) -> Progress:
         writer = None
         if run.layout.rank == 0:
             writer = stack.enter_context(MetricsWriter(output_dir, resumed_step=progress.step))
+        saver = stack.enter_context(
+            CheckpointSaver(run.engine, config, output_dir / CHECKPOINTS, data_fingerprint=run.data_fingerprint)
+        )
         steps = range(progress.step, last)
         for step in progress_bar(steps, total=len(steps), description="training", unit="step"):
             line, progress = _step(run, step, progress)
@@ -56,9 +59,7 @@ def run_steps(run: Run, progress: Progress) -> Progress:
                 if progress.step % config.training.log_interval == 0 or "valid_loss" in line or progress.step == last:
                     log_step(line, train_iters=last)
             if _is_due(progress.step, config.training.save_interval, last):
-                save_checkpoint(
-                    run.engine, config, output_dir / CHECKPOINTS, progress, data_fingerprint=run.data_fingerprint
-                )
+                saver.save(progress)
     return progress
 
 

@@ -3,25 +3,29 @@
 Between this form and what a rank holds stand the shards (model/shards.py) and the optimizer's own storage: its fp32
 weights are the model's own (fp32), a copy (bf16), or this data-parallel rank's part of it (distributed optimizer). A
 checkpoint holds, for each parameter, the fp32 weight and Adam's two means, and one count of updates. So a run may
-resume with another layout, precision or kind of optimizer. megatron-core 0.16.1 can save optimizer state too, but
-without Apex its distributed optimizer loses Adam's step or, on resume, counts it too often; that code is not used.
+resume with another layout, precision or kind of optimizer. No rank gathers anything: what it owns is cut into
+rectangles of the full tensors, as views of the optimizer's storage, and it reads back only what it holds.
+megatron-core 0.16.1 can save optimizer state too, but without Apex its distributed optimizer loses Adam's step or, on
+resume, counts it too often; that code is not used.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.model.checkpoint_files import OPTIMIZER_PREFIX
-from megatron_codex.model.initialization import initial_tensor
-from megatron_codex.model.shards import Shard
-from megatron_codex.platform.megatron_core import DistributedOptimizer, ShardedTensor, dist_checkpointing
+from megatron_codex.model.checkpoint_shards import Piece
+from megatron_codex.model.checkpoint_tensors import CheckpointTensors
+from megatron_codex.model.initialization import WORD_EMBEDDINGS, initial_tensor
+from megatron_codex.model.shards import Shard, rectangles
+from megatron_codex.platform.megatron_core import DistributedOptimizer, parallel_state
 from megatron_codex.training.engine import Engine
 
 MEANS = ("exp_avg", "exp_avg_sq")
@@ -39,29 +43,14 @@ class _Slot:
     """The fp32 tensor that is updated; None where other data-parallel ranks hold all of it."""
     part: slice | None
     """What `main` is of the flattened shard; None: all of it, in the shard's shape."""
-    dp_group: dist.ProcessGroup | None
-    """The ranks that share the shard, where they do."""
-
-    def whole(self, held: Tensor | None) -> Tensor:
-        """The shard, fp32 on the CPU, from what each data-parallel rank holds of it. Collective over dp_group."""
-        parameter = self.shard.parameter
-        if self.dp_group is None:
-            assert held is not None
-            return held.detach().float().cpu()
-        full = torch.zeros(parameter.numel(), dtype=torch.float32, device=parameter.device)
-        if held is not None:
-            full[self.part] = held.detach().float()
-        dist.all_reduce(full, group=self.dp_group)  # parts do not overlap: adding zeros changes nothing
-        return full.view(parameter.shape).cpu()
 
     def held(self, whole: Tensor) -> Tensor:
         """What this rank's optimizer holds of a shard."""
         return whole if self.part is None else whole.flatten()[self.part]
 
-    def mean(self, name: str) -> Tensor | None:
-        """One of Adam's means; zeros before the first update."""
-        if self.main is None:
-            return None
+    def mean(self, name: str) -> Tensor:
+        """One of Adam's means, of `main`; zeros before the first update."""
+        assert self.main is not None
         state: Tensor | None = self.optimizer.state.get(self.main, {}).get(name)
         return torch.zeros_like(self.main) if state is None else state
 
@@ -79,35 +68,74 @@ def initialise(engine: Engine, config: TrainConfig) -> None:
         _set_weight(slot, slot.shard.cut(full))
 
 
-def described_state(engine: Engine) -> dict[str, ShardedTensor]:
-    """This rank's part of the checkpoint: every weight and mean. Collective over data-parallel groups."""
-    described = []
-    for slot in _slots(engine):
-        described.append(slot.shard.described(slot.shard.name, slot.whole(slot.main)))
-        for mean in MEANS:
-            described.append(slot.shard.described(_mean_key(mean, slot.shard), slot.whole(slot.mean(mean))))
-    return {str(number): tensor for number, tensor in enumerate(described)}
+def owned_pieces(engine: Engine, *, vocab_size: int) -> list[Piece]:
+    """What this rank writes into a checkpoint: every weight and mean of which it has the first copy, as views.
 
-
-def load_state(engine: Engine, directory: str, *, num_updates: int | None) -> None:
-    """Read weights, and with `num_updates` (Adam's steps so far) the optimizer's state too, from a checkpoint."""
+    With a distributed optimizer a data-parallel rank owns its part of each shard. Without one, all of them hold the
+    same shards: each shard is written by one of them, so that they have about equally much to write.
+    vocab_size: the true one; rows of padding are left out.
+    """
+    pieces: list[Piece] = []
     slots = _slots(engine)
-    kinds = ("weight", *MEANS) if num_updates is not None else ("weight",)
-    request = {f"{kind}.{number}": _empty(slot.shard, kind) for kind in kinds for number, slot in enumerate(slots)}
-    # Replicas all read; the check that each part is read once is for plans that share the reading out.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # it calls a torch function by its old name
-        loaded = dist_checkpointing.load(request, directory, validate_access_integrity=False)
-    for number, slot in enumerate(slots):
-        _set_weight(slot, loaded[f"weight.{number}"])
-        if num_updates is not None:
-            _set_means(slot, {mean: loaded[f"{mean}.{number}"] for mean in MEANS}, num_updates)
+    writers = _writers(slots)
+    for slot, writer in zip(slots, writers, strict=True):
+        first_copy = not any(slot.shard.model_parallel_replica)
+        if slot.main is None or not first_copy or (slot.part is None and writer != slot.shard.data_parallel_replica):
+            continue
+        pieces += _pieces(slot, slot.shard.name, slot.main.detach(), vocab_size)
+        for mean in MEANS:
+            pieces += _pieces(slot, _mean_key(mean, slot.shard), slot.mean(mean), vocab_size)
+    return pieces
 
 
-def _empty(shard: Shard, kind: str) -> ShardedTensor:
-    key = shard.name if kind == "weight" else _mean_key(kind, shard)
-    # Zeros: rows of vocabulary padding that the checkpoint does not have stay so.
-    return shard.described(key, torch.zeros(shard.parameter.shape, dtype=torch.float32))
+def load_state(engine: Engine, directory: Path, *, num_updates: int | None) -> None:
+    """Read weights, and with `num_updates` (Adam's steps so far) the optimizer's state too, from a checkpoint.
+
+    Raises: InputError when it has not all of them, or a file is damaged.
+    """
+    stored = CheckpointTensors(directory)
+    for slot in _slots(engine):
+        shard = slot.shard
+        _set_weight(slot, stored.read_part(shard.name, offset=shard.offset, shape=tuple(shard.parameter.shape)))
+        if slot.main is not None and num_updates:
+            means = {mean: _read_part(slot, stored, _mean_key(mean, shard)) for mean in MEANS}
+            _set_means(slot, slot.main, means, num_updates)
+
+
+def _pieces(slot: _Slot, name: str, held: Tensor, vocab_size: int) -> Iterator[Piece]:
+    """The rectangles that `held`, this rank's part of a shard, consists of; those of padding are cut off."""
+    shard = slot.shard
+    global_shape = (vocab_size, *shard.global_shape[1:]) if shard.name == WORD_EMBEDDINGS else shard.global_shape
+    flat, begin = held.reshape(-1), slot.part.start if slot.part is not None else 0
+    assert flat.data_ptr() == held.data_ptr(), "a copy, not a view: what is held must be contiguous"
+    for rectangle in rectangles(tuple(shard.parameter.shape), begin, begin + flat.numel()):
+        offset = tuple(a + b for a, b in zip(shard.offset, rectangle.offset, strict=True))
+        data = flat[rectangle.begin - begin : rectangle.end - begin].view(rectangle.shape)
+        num_rows = min(data.shape[0], global_shape[0] - offset[0])
+        if num_rows > 0:
+            yield Piece(name=name, global_shape=global_shape, offset=offset, data=data[:num_rows])
+
+
+def _read_part(slot: _Slot, stored: CheckpointTensors, name: str) -> Tensor:
+    """What this rank's optimizer holds of a tensor, flat."""
+    assert slot.main is not None
+    begin = slot.part.start if slot.part is not None else 0
+    parts = []
+    for rectangle in rectangles(tuple(slot.shard.parameter.shape), begin, begin + slot.main.numel()):
+        offset = tuple(a + b for a, b in zip(slot.shard.offset, rectangle.offset, strict=True))
+        parts.append(stored.read_part(name, offset=offset, shape=rectangle.shape).flatten())
+    return torch.cat(parts)
+
+
+def _writers(slots: list[_Slot]) -> list[int]:
+    """For each slot the data-parallel rank that writes it where all of them hold the same: the least loaded so far."""
+    loads = [0] * int(parallel_state.get_data_parallel_world_size(with_context_parallel=True))
+    writers = []
+    for slot in slots:
+        writer = loads.index(min(loads))
+        loads[writer] += slot.shard.parameter.numel()
+        writers.append(writer)
+    return writers
 
 
 def _mean_key(mean: str, shard: Shard) -> str:
@@ -121,19 +149,15 @@ def _set_weight(slot: _Slot, whole: Tensor) -> None:
         slot.main.copy_(slot.held(whole))
 
 
-def _set_means(slot: _Slot, means: dict[str, Tensor], num_updates: int) -> None:
-    if slot.main is None or num_updates == 0:
-        return
-    state: dict[str, Tensor] = {
-        name: slot.held(whole).to(slot.main.device, copy=True).view_as(slot.main) for name, whole in means.items()
-    }
+def _set_means(slot: _Slot, main: Tensor, means: dict[str, Tensor], num_updates: int) -> None:
+    state: dict[str, Tensor] = {name: held.to(main.device).view_as(main) for name, held in means.items()}
     if isinstance(slot.optimizer, torch.optim.AdamW):
         # A count for each parameter, of its own: a shared tensor would be raised by each of them in every step.
-        state["step"] = torch.tensor(float(num_updates), device=slot.main.device)
+        state["step"] = torch.tensor(float(num_updates), device=main.device)
     else:  # Apex's and Transformer Engine's FusedAdam count once a group
         for group in slot.optimizer.param_groups:
             group["step"] = num_updates
-    slot.optimizer.state[slot.main] = state
+    slot.optimizer.state[main] = state
 
 
 def _slots(engine: Engine) -> list[_Slot]:
@@ -146,11 +170,10 @@ def _slot(shard: Shard, optimizer: Any) -> _Slot:
     parameter = shard.parameter
     if not isinstance(optimizer, DistributedOptimizer):
         main = getattr(parameter, "main_param", parameter)
-        return _Slot(shard, base, main, part=None, dp_group=None)
-    group = optimizer.data_parallel_group
+        return _Slot(shard, base, main, part=None)
     if parameter not in optimizer.model_param_gbuf_map:
-        return _Slot(shard, base, None, part=None, dp_group=group)
+        return _Slot(shard, base, None, part=None)
     number, order = optimizer.model_param_group_index_map[parameter]
     bounds = optimizer._get_model_param_range_map(parameter)["param"]
     main = base.param_groups[number]["params"][order]
-    return _Slot(shard, base, main, part=slice(bounds.start, bounds.end), dp_group=group)
+    return _Slot(shard, base, main, part=slice(bounds.start, bounds.end))

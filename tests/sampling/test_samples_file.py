@@ -210,7 +210,7 @@ def test_bad_input_is_one_line_and_exit_code_2(config: SamplingConfig, tmp_path:
     output = tmp_path / "x.jsonl"
     damaged = tmp_path / "damaged"
     shutil.copytree(config.checkpoint, damaged)
-    (damaged / "checkpoints" / "step_00000010" / "__0_0.distcp").write_bytes(b"")
+    (damaged / "checkpoints" / "step_00000010" / "shard_00000.safetensors").write_bytes(b"")
     cases = [
         (tmp_path / "nowhere", config.problems, "no such directory"),
         (damaged / "checkpoints" / "step_00000010", config.problems, "damaged"),

@@ -72,7 +72,7 @@ def test_a_finished_run_says_so_and_changes_nothing(outcomes: dict[str, str], di
     [
         ("never", "InputError: training.resume: got 'never'"),
         ("other_batch", "InputError: training.global_batch_size: got 4"),
-        ("other_data", "InputError: data: is not the data that"),
+        ("other_data", "InputError: data.split: got '80,20,0'"),
         ("other_model", "InputError: model.num_layers: got 2"),
         ("vocabulary", "InputError: data: has token ids beyond the vocabulary of 257"),
         ("from_other", "InputError: tokenizer.vocab_size: got 301"),
@@ -87,7 +87,9 @@ def test_what_cannot_go_on_says_why(outcomes: dict[str, str], name: str, line: s
 
 def test_a_disk_that_fills_up_costs_no_checkpoint(outcomes: dict[str, str], directory: Path) -> None:
     checkpoints = directory / "full_disk" / "checkpoints"
-    assert outcomes["full_disk"].startswith(f"WorkError: {checkpoints}/.step_00000005.tmp: the checkpoint cannot be")
+    assert outcomes["full_disk"].startswith(f"WorkError: {checkpoints}/.step_00000005.")
+    assert "the checkpoint cannot be written (rank 0: [Errno 27] File too large" in outcomes["full_disk"]
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["latest.txt", "step_00000002"]
     assert "\n" not in outcomes["full_disk"]
     assert newest_checkpoint(checkpoints) == checkpoints / "step_00000002"
 

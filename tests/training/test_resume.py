@@ -93,8 +93,8 @@ def test_a_killed_run_continues_from_its_newest_whole_checkpoint(tmp_path: Path)
     newest = max(checkpoints.glob("step_*"))
     damaged = checkpoints / "step_00000399"
     shutil.copytree(newest, damaged)
-    next(damaged.glob("*.distcp")).write_bytes(b"cut off")
-    shutil.copytree(newest, checkpoints / ".step_00000398.tmp")
+    next(damaged.glob("*.safetensors")).write_bytes(b"cut off")
+    shutil.copytree(newest, checkpoints / ".step_00000398.0123abcd.tmp")
     with (output / "metrics.jsonl").open("a") as handle:
         handle.write('{"step": 9')
 
