@@ -5,7 +5,7 @@ Rules that join several sections are checked here; those that need the number of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,8 @@ from megatron_codex.config.optimizer import OptimizerConfig
 from megatron_codex.config.parallel import ParallelConfig
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.errors import Fault, raise_faults
+
+_STAGE_LAYERS = ("num_layers_in_first_pipeline_stage", "num_layers_in_last_pipeline_stage")
 
 Task = Literal["base", "codex_s", "codex_d"]
 
@@ -89,7 +91,8 @@ class TrainConfig:
     """The run."""
 
     def __post_init__(self) -> None:
-        raise_faults([*self._data_faults(), *self._tensor_faults(), *self._pipeline_faults(), *self._batch_faults()])
+        faults = [*self._data_faults(), *self._attention_faults(), *self._tensor_faults(), *self._pipeline_faults()]
+        raise_faults([*faults, *self._batch_faults()])
 
     def _data_faults(self) -> list[Fault]:
         reads = {"base": ("data_prefix",), "codex_s": ("problems",), "codex_d": ("problems",)}[self.task]
@@ -115,6 +118,21 @@ class TrainConfig:
             faults.append(Fault(field="data.split", value=self.data.split, rule=rule, remedy=remedy))
         return faults
 
+    def _attention_faults(self) -> list[Fault]:
+        if self.model.attention_backend != "flash":
+            return []
+        field, faults = "model.attention_backend", []
+        if self.task != "base" or self.data.reset_attention_at_documents:
+            masked = f"task {self.task}" if self.task != "base" else "data.reset_attention_at_documents"
+            rule = f"cannot mask documents and padding, which {masked} needs: torch's flash kernel takes no mask"
+            others = ("task", "data.reset_attention_at_documents")
+            faults.append(Fault(field=field, value="flash", rule=rule, remedy="give sdpa", others=others))
+        if self.training.precision != "bf16":
+            rule = f"cannot compute in training.precision = {self.training.precision}: torch's flash kernel has none"
+            remedy = "give sdpa, or training.precision=bf16"
+            faults.append(Fault(field=field, value="flash", rule=rule, remedy=remedy, others=("training.precision",)))
+        return faults
+
     def _tensor_faults(self) -> list[Fault]:
         size = self.parallel.tensor_model_parallel_size
         widths = {"num_attention_heads": self.model.num_attention_heads, "ffn_hidden_size": self.model.mlp_size}
@@ -132,21 +150,35 @@ class TrainConfig:
         ]
 
     def _pipeline_faults(self) -> list[Fault]:
-        size, chunks = self.parallel.pipeline_model_parallel_size, self.parallel.num_chunks
-        layers = self.model.num_layers
-        name = "virtual_pipeline_model_parallel_size" if chunks > 1 and layers % size == 0 else None
-        name = f"parallel.{name or 'pipeline_model_parallel_size'}"
-        if size > layers:
-            rule = f"must not exceed model.num_layers = {layers}"
-        elif layers % (size * chunks):
-            stages = f"{size} stages of {chunks} chunks" if chunks > 1 else f"{size} stages"
-            rule = f"{stages} must share model.num_layers = {layers} evenly"
-        else:
+        parallel, layers = self.parallel, self.model.num_layers
+        if parallel.layers_of_stages(layers) is not None:
             return []
-        value = chunks if name.endswith("virtual_pipeline_model_parallel_size") else size
-        limit = layers // size if name.endswith("virtual_pipeline_model_parallel_size") else layers
-        remedy = f"for example {_largest_divisor(limit, value)}"
-        return [Fault(field=name, value=value, rule=rule, remedy=remedy, others=("model.num_layers",))]
+        size, chunks = parallel.pipeline_model_parallel_size, parallel.num_chunks
+        stages = f"{size} stages of {chunks} chunks" if chunks > 1 else f"{size} stages"
+        rule = f"{stages} must share model.num_layers = {layers} evenly"
+        sized = [name for name in _STAGE_LAYERS if getattr(parallel, name) is not None]
+        if sized:
+            name, value = sized[-1], getattr(parallel, sized[-1])
+            rule = f"{stages} must share model.num_layers = {layers}: what the sized ones leave, the others evenly"
+            remedy = "give both num_layers_in_first_pipeline_stage and num_layers_in_last_pipeline_stage"
+        elif chunks > 1 and layers % size == 0:
+            name, value = "virtual_pipeline_model_parallel_size", chunks
+            remedy = f"for example {_largest_divisor(layers // size, chunks)}"
+        else:
+            name, value = "pipeline_model_parallel_size", size
+            remedy = f"for example {_largest_divisor(layers, size)}{self._uneven_stages()}"
+            rule = rule if size <= layers else f"must not exceed model.num_layers = {layers}"
+        others = ("model.num_layers", *(f"parallel.{other}" for other in sized[:-1]))
+        return [Fault(field=f"parallel.{name}", value=value, rule=rule, remedy=remedy, others=others)]
+
+    def _uneven_stages(self) -> str:
+        """The last stage's size nearest to an even share with which the layers can be shared out, as a remedy."""
+        layers, share = self.model.num_layers, self.model.num_layers // self.parallel.pipeline_model_parallel_size
+        for last in sorted(range(1, layers), key=lambda last: abs(last - share)):
+            uneven = replace(self.parallel, num_layers_in_last_pipeline_stage=last)
+            if uneven.layers_of_stages(layers) is not None:
+                return f", or parallel.num_layers_in_last_pipeline_stage={last}"
+        return ""
 
     def _batch_faults(self) -> list[Fault]:
         """What holds for any number of ranks; the rest is in world_size_faults."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.parallel import ParallelConfig
+from megatron_codex.model.attention import require_backend
 from megatron_codex.model.layers import block_spec
 from megatron_codex.model.transformer_config import transformer_config
 from megatron_codex.platform.megatron_core import GPTModel, get_num_layers_to_build, parallel_state
@@ -63,7 +64,11 @@ class GPT(GPTModel):
 def build_chunks(
     model: ModelConfig, parallel: ParallelConfig, *, vocab_size: int, precision: str = "fp32"
 ) -> list[GPT]:
-    """This rank's model chunks, weights not yet set. vocab_size: the true one. Needs megatron-core's process groups."""
+    """This rank's model chunks, weights not yet set. vocab_size: the true one. Needs megatron-core's process groups.
+
+    Raises: InputError where model.attention_backend cannot run on this machine.
+    """
+    require_backend(model.attention_backend)
     config = transformer_config(model, parallel, precision=precision)
     padded = padded_vocab_size(vocab_size, tensor_model_parallel_size=parallel.tensor_model_parallel_size)
     chunks = []
@@ -72,7 +77,7 @@ def build_chunks(
         chunks.append(
             GPT(
                 config,
-                block_spec(get_num_layers_to_build(config, stage)),
+                block_spec(get_num_layers_to_build(config, stage), attention_backend=model.attention_backend),
                 vocab_size=padded,
                 true_vocab_size=vocab_size,
                 max_sequence_length=model.seq_length,

@@ -40,6 +40,7 @@ with warnings.catch_warnings(), plain_fusions():
     from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
     from megatron.core.transformer.transformer_config import TransformerConfig
     from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
+    from megatron.core.transformer.utils import is_layer_window_attention
 
 # What the pinned versions say, on every rank, of calls that are megatron-core's to change and no user's.
 for _message in (
@@ -82,6 +83,7 @@ __all__ = [
     "get_forward_backward_func",
     "get_megatron_optimizer",
     "get_num_layers_to_build",
+    "is_layer_window_attention",
     "model_parallel_cuda_manual_seed",
     "parallel_state",
 ]

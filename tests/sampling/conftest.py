@@ -51,7 +51,12 @@ def random_tensors(seed: int = 0, *, std: float = 0.3) -> dict[str, Tensor]:
     return tensors
 
 
-def make_model(tensors: dict[str, Tensor], *, dtype: torch.dtype = torch.float32) -> SamplingModel:
+def make_model(
+    tensors: dict[str, Tensor],
+    *,
+    dtype: torch.dtype = torch.float32,
+    attention_bands: tuple[int | None, ...] | None = None,
+) -> SamplingModel:
     tokenizer = CodexTokenizer(vocab_size=VOCAB_SIZE)
     decoder = Decoder(
         tensors,
@@ -59,6 +64,7 @@ def make_model(tensors: dict[str, Tensor], *, dtype: torch.dtype = torch.float32
         num_attention_heads=NUM_HEADS,
         layernorm_epsilon=EPSILON,
         vocab_size=VOCAB_SIZE,
+        attention_bands=attention_bands,
         dtype=dtype,
     )
     token_bytes = tuple(tokenizer.token_bytes(token) for token in range(VOCAB_SIZE))
