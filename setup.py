@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "megatron_codex/__init__.py").read_text()).group(1)
 
 # megatron-core is pinned: megatron_codex/platform adapts this version's CUDA calls to the CPU, name by name,
-# and newer releases need Python 3.12. psutil is an undeclared need of its dist_checkpointing, which hangs without it.
+# and newer releases need Python 3.12. psutil is an undeclared need of its dist_checkpointing.
 CORE = [
     "torch>=2.13",
     "megatron-core==0.16.1",
@@ -51,6 +51,8 @@ EXTRAS = {
         "mpi4py>=4",
         "openmpi",
         "submitit>=1.5.4",
+        "transformers>=4.50",
+        "safetensors>=0.5",
         "types-PyYAML",
         "types-psutil",
         "types-tqdm",

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import xxhash
@@ -25,10 +26,21 @@ from torch import Tensor
 
 from megatron_codex.errors import WorkError
 from megatron_codex.files import atomic_file, sync_directory
-from megatron_codex.model.tensor_file import SUFFIX, TensorDescription, tensor_bytes, write_tensor_file
+from megatron_codex.model.tensor_file import SUFFIX, TensorDescription, TensorFileWriter, tensor_bytes
 
 INDEX_NAME = "index.json"
 FORMAT = "megatron_codex/checkpoint_index/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A rectangle of a full tensor."""
+
+    name: str
+    global_shape: tuple[int, ...]
+    offset: tuple[int, ...]
+    """Where in the full tensor its first element lies."""
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +50,12 @@ class Piece:
     name: str
     global_shape: tuple[int, ...]
     offset: tuple[int, ...]
-    """Where in the full tensor its first element lies."""
     data: Tensor
+
+    @property
+    def place(self) -> Place:
+        """Where it lies."""
+        return Place(name=self.name, global_shape=self.global_shape, offset=self.offset, shape=tuple(self.data.shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,46 +81,57 @@ def write_shard(directory: Path, writer: int, pieces: Sequence[Piece]) -> None:
 
     Raises: OSError when they cannot be written.
     """
-    path = directory / f"{shard_name(writer)}{SUFFIX}"
-    described = [
-        TensorDescription(
-            name=f"{piece.name}@{','.join(map(str, piece.offset))}",
-            shape=tuple(piece.data.shape),
-            dtype=piece.data.dtype,
-        )
-        for piece in pieces
-    ]
-    digests: list[str] = []
-
-    def tensors() -> Iterator[Tensor]:
+    with ShardWriter(directory, writer, [piece.place for piece in pieces]) as shard:
         for piece in pieces:
-            data = piece.data.detach().cpu().contiguous()
-            digests.append(xxhash.xxh3_64_hexdigest(tensor_bytes(data)))
-            yield data
+            shard.append(piece.data)
 
-    if pieces:
-        write_tensor_file(path, described, tensors(), metadata={"format": "pt"})
-    _report(directory, writer, {"pieces": list(_stored(path, described, pieces, digests))})
+
+class ShardWriter:
+    """Writes one writer's pieces, which are described beforehand and come one by one, in that order."""
+
+    def __init__(self, directory: Path, writer: int, places: Sequence[Place]) -> None:
+        """Raises: OSError, here and below, when the shard cannot be written."""
+        self._directory, self._writer, self._places = directory, writer, places
+        self._path = directory / f"{shard_name(writer)}{SUFFIX}"
+        self._digests: list[str] = []
+        described = [
+            TensorDescription(name=f"{place.name}@{','.join(map(str, place.offset))}", shape=place.shape)
+            for place in places
+        ]
+        self._file = TensorFileWriter(self._path, described, metadata={"format": "pt"}) if places else None
+
+    def append(self, data: Tensor) -> None:
+        """Write the next piece."""
+        assert self._file is not None
+        data = data.detach().cpu().contiguous()
+        self._digests.append(xxhash.xxh3_64_hexdigest(tensor_bytes(data)))
+        self._file.append(data)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.__exit__(kind, error, traceback)
+        if kind is None:
+            _report(self._directory, self._writer, {"pieces": list(self._stored())})
+
+    def _stored(self) -> Iterator[dict[str, Any]]:
+        sizes = [4 * prod(place.shape) for place in self._places]
+        begin = self._path.stat().st_size - sum(sizes) if self._places else 0
+        for place, size, digest in zip(self._places, sizes, self._digests, strict=True):
+            piece = StoredPiece(
+                file=self._path.name, offset=place.offset, shape=place.shape, begin=begin, xxh3_64=digest
+            )
+            yield {"name": place.name, "global_shape": place.global_shape, "piece": asdict(piece)}
+            begin += size
 
 
 def report_failure(directory: Path, writer: int, message: str) -> None:
     """Say to who makes the index that this writer's pieces will not come."""
     _report(directory, writer, {"error": message})
-
-
-def _stored(
-    path: Path, described: Sequence[TensorDescription], pieces: Sequence[Piece], digests: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    begin = path.stat().st_size - sum(description.num_bytes for description in described) if pieces else 0
-    for description, piece, digest in zip(described, pieces, digests, strict=True):
-        yield {
-            "name": piece.name,
-            "global_shape": piece.global_shape,
-            "piece": asdict(
-                StoredPiece(file=path.name, offset=piece.offset, shape=description.shape, begin=begin, xxh3_64=digest)
-            ),
-        }
-        begin += description.num_bytes
 
 
 def _report(directory: Path, writer: int, content: dict[str, Any]) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -61,21 +62,34 @@ class TensorDescription:
         return prod(self.shape) * self.dtype.itemsize
 
 
-def write_tensor_file(
-    path: Path, described: Sequence[TensorDescription], tensors: Iterable[Tensor], *, metadata: Mapping[str, str]
-) -> None:
-    """Write `tensors`, which come in the order of `described`, and fsync. The caller renames or removes the file.
+class TensorFileWriter:
+    """Writes a file whose tensors are described beforehand and come one by one, in that order."""
 
-    Raises: OSError when it cannot be written.
-    """
-    with path.open("wb") as handle:
-        handle.write(_header(described, metadata))
-        for description, tensor in zip(described, tensors, strict=True):
-            assert tuple(tensor.shape) == description.shape, f"{description.name}: {tuple(tensor.shape)}"
-            assert tensor.dtype == description.dtype, f"{description.name}: {tensor.dtype}"
-            handle.write(tensor_bytes(tensor))
-        handle.flush()
-        os.fsync(handle.fileno())
+    def __init__(self, path: Path, described: Sequence[TensorDescription], *, metadata: Mapping[str, str]) -> None:
+        """Raises: OSError, here and below, when the file cannot be written. The caller renames or removes it."""
+        self._left = list(reversed(described))
+        self._handle = path.open("wb")
+        self._handle.write(_header(described, metadata))
+
+    def append(self, tensor: Tensor) -> None:
+        """Write the next tensor."""
+        description = self._left.pop()
+        assert tuple(tensor.shape) == description.shape, f"{description.name}: {tuple(tensor.shape)}"
+        assert tensor.dtype == description.dtype, f"{description.name}: {tensor.dtype}"
+        self._handle.write(tensor_bytes(tensor))
+
+    def __enter__(self) -> TensorFileWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the file; when all has been written, it is on the disk."""
+        with self._handle:
+            if kind is None:
+                assert not self._left, f"{self._left[-1].name} was not written"
+                self._handle.flush()
+                os.fsync(self._handle.fileno())
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:

@@ -2,11 +2,11 @@
 
 By hand: python -m tests.training.kill_at_random --kills 20 --seed 1 [--asynchronous] [--steps 60] [--work DIR]
 
-TP2 x PP2 in four gloo ranks, a checkpoint every other step, so that a good part of the run is saving. Each time all
-ranks are killed at once: some while they start, most at a time after their first step that is drawn uniformly; the run
-is then started again with the same command. What a kill met (steps done, a save half-written) is printed. At the end, and only
-then, weights, losses and the optimizer's state are compared bitwise with those of the run that was left alone. Exit
-code 1 when they differ.
+TP2 x PP2 in four gloo ranks, a checkpoint every other step. Each time all ranks are killed at once and the run is then
+started again with the same command. The moments: some while the ranks start; some at a time after their first step that
+is drawn uniformly; and, as saves are short, some in the first milliseconds (drawn, too) of a save. What a kill met
+(steps done, a checkpoint half-written) is printed. At the end weights, optimizer state and losses are compared bitwise
+with those of a run that was left alone. Exit code 1 when they differ.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,43 +61,67 @@ def job(directory: Path, name: str, *, steps: int, asynchronous: bool, parallel:
     return prompted_job(directory, parallel=parallel or LAYOUT, training=training, model=model)
 
 
-def run(
-    directory: Path,
-    name: str,
-    run_job: Job,
-    *,
-    world_size: int,
-    kill_after_s: float | None = None,
-    at_start: bool = False,
-) -> Kill | None:
-    """Train `run_job`, or kill all its ranks so many seconds after their first step (at_start: after they were started):
-    what was met, or None when the run ended before."""
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When to kill: so many seconds after ..."""
+
+    after: str
+    """start, of the ranks; step, the first one after the start; save, the first one after a step and the delay."""
+    seconds: float
+    save_seconds: float = 0.0
+    """save: after its directory appeared."""
+
+
+def run(directory: Path, name: str, run_job: Job, *, world_size: int, moment: Moment | None = None) -> Kill | None:
+    """Train `run_job`, or kill all its ranks at a moment: what was met, or None when the run ended before."""
     place, output = directory / name, Path(run_job["training"]["output_dir"])
     place.mkdir(exist_ok=True)
     (place / "jobs.json").write_text(json.dumps([run_job]))
     (place / "store").unlink(missing_ok=True)
-    started_with = _num_bytes(output)
     command = [sys.executable, str(ROOT / "tests/parallel/ranks.py"), str(place)]
     processes = start_ranks(world_size, command, place)
     try:
-        deadline = time.monotonic() + (kill_after_s if kill_after_s is not None and at_start else TIMEOUT_S)
-        counting = kill_after_s is None or at_start
-        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-            if not counting and _num_bytes(output) > started_with:
-                assert kill_after_s is not None
-                deadline, counting = time.monotonic() + kill_after_s, True
-            time.sleep(0.001)
+        _wait(processes, output, moment)
         running = any(process.poll() is None for process in processes)
     finally:
         for process in processes:  # all at once, as when a machine loses its power
             process.kill()
         end(processes)
-    if running and kill_after_s is not None:
+    if running and moment is not None:
         lines = (output / "metrics.jsonl").read_bytes().count(b"\n") if _num_bytes(output) else 0
-        return Kill(step=lines, saving=any((output / "checkpoints").glob(".step_*.tmp")))
+        return Kill(step=lines, saving=_is_saving(output))
     codes = [process.returncode for process in processes]
     assert codes == [0] * world_size, (place / "rank0.log").read_text()[-3000:]
     return None
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]], output: Path, moment: Moment | None) -> None:
+    """Until the moment, or the end of all ranks."""
+    deadline = time.monotonic() + TIMEOUT_S
+
+    def until(reached: Callable[[], bool]) -> None:
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline and not reached():
+            time.sleep(0.0005)
+
+    def seconds(count: float) -> None:
+        reached_at = time.monotonic() + count
+        until(lambda: time.monotonic() >= reached_at)
+
+    if moment is None:
+        until(lambda: False)
+        return
+    started_with = _num_bytes(output)
+    if moment.after != "start":
+        until(lambda: _num_bytes(output) > started_with)
+    seconds(moment.seconds)
+    if moment.after == "save":
+        until(lambda: not _is_saving(output))  # not what the kill before left
+        until(lambda: _is_saving(output))
+        seconds(moment.save_seconds)
+
+
+def _is_saving(output: Path) -> bool:
+    return any((output / "checkpoints").glob(".step_*.tmp"))
 
 
 def _num_bytes(output: Path) -> int:
@@ -158,15 +184,17 @@ def _kill(directory: Path, killed: Job, steps_s: float, count: int, draw: random
     """Kill `count` times, then let the run end."""
     kills: list[Kill] = []
     for number in range(count):
-        at_start = draw.random() < 0.15
+        after = draw.choices(["start", "step", "save"], weights=[1, 3, 4])[0]
         # What is left must last for the kills that are left.
-        after_s = draw.uniform(0.5, 10.0) if at_start else draw.uniform(0.0, 1.6 * steps_s / count)
-        met = run(directory, "killed_ranks", killed, world_size=WORLD_SIZE, kill_after_s=after_s, at_start=at_start)
+        seconds = draw.uniform(0.5, 10.0) if after == "start" else draw.uniform(0.0, 1.4 * steps_s / count)
+        moment = Moment(after=after, seconds=seconds, save_seconds=draw.uniform(0.0, 0.08))
+        met = run(directory, "killed_ranks", killed, world_size=WORLD_SIZE, moment=moment)
         if met is None:
             print(f"  the run ended before kill {number + 1}: give more --steps")
             return kills
         kills.append(met)
-        when = f"{after_s:.3f} s after the {'start' if at_start else 'first step'}"
+        when = f"{seconds:.2f} s after the {'start' if after == 'start' else 'first step'}"
+        when += f" and {moment.save_seconds * 1000:.0f} ms into a save" if after == "save" else ""
         what = "a checkpoint half-written" if met.saving else "between saves"
         print(f"  kill {number + 1}, {when}: {met.step} steps done, {what}", flush=True)
     run(directory, "killed_ranks", killed, world_size=WORLD_SIZE)
