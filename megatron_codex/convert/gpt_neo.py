@@ -1,17 +1,11 @@
 """GPTNeoForCausalLM: every second layer sees a window only, scores are not scaled, q, k and v have no biases.
 
 In: ModelConfig and our tensors, or config.json and Hugging Face's. Out: the other. GPT-Neo's window is our band_width
-(both count one's own position). On the way out a layer's attention is rewritten as an equal one in its form:
-
-* the scale 1 / sqrt(D) goes into the query weights;
-* a bias of the keys adds the same to every score of a query, which softmax does not see: it is left out;
-* a bias of the values comes out of attention as it is, for its weights add up to 1: it goes through the output
-  projection into that one's bias;
-* a bias b of the queries becomes part of the layer norm before: with d so that W_q d = b, the norm's bias plus d gives
-  queries with their bias. Keys then have W_k d more (not seen) and values W_v d more, which is taken off again.
-
-W_q must be invertible for the last; d is found in float64. Written and original agree but for rounding, which the logit
-check at the end of each conversion measures.
+(both count one's own position). On the way out the scale 1 / sqrt(D) goes into the query weights, and biases into the
+weights, for a layer norm's output x = g n + b has a sum that does not depend on the input: the n add up to 0, so the
+x_i / g_i add up to s = sum of b_i / g_i. With f_i = 1 / g_i the matrix W + c f^T / s then gives W x + c. To keep s far
+from 0 the norm's bias gets d = g (or -g) more, which c takes off again: c = bias - W d. Nothing is approximated, and
+the logit check at the end of each conversion measures the rounding.
 """
 
 from __future__ import annotations
@@ -28,14 +22,13 @@ from megatron_codex.convert.configuration import read_model, require_values
 from megatron_codex.convert.qkv import join_qkv, split_qkv
 from megatron_codex.convert.renaming import embeddings_and_norm, renamed, renamed_back
 from megatron_codex.convert.weights import Group, TensorSource, layer_name
-from megatron_codex.errors import InputError, WorkError
+from megatron_codex.errors import InputError
 
 MODEL_TYPE = "gpt_neo"
 
 _NORM_WEIGHT = {"input_layernorm.weight": "ln_1.weight"}
 _NORM_BIAS = {"input_layernorm.bias": "ln_1.bias"}
-_PROJECTION_WEIGHT = {"self_attention.linear_proj.weight": "attn.attention.out_proj.weight"}
-_PROJECTION_BIAS = {"self_attention.linear_proj.bias": "attn.attention.out_proj.bias"}
+_PROJECTION = {f"self_attention.linear_proj.{part}": f"attn.attention.out_proj.{part}" for part in ("weight", "bias")}
 _MLP = {
     "pre_mlp_layernorm.weight": "ln_2.weight",
     "pre_mlp_layernorm.bias": "ln_2.bias",
@@ -45,8 +38,6 @@ _MLP = {
     "mlp.linear_fc2.bias": "mlp.c_proj.bias",
 }
 _QKV = "self_attention.linear_qkv"
-_LARGEST_RESIDUAL = 1e-4
-"""Of W_q d = b, relative to b, once d is rounded to float32: a worse one means that W_q is singular for this b."""
 
 
 def configuration(model: ModelConfig) -> dict[str, Any]:
@@ -109,10 +100,11 @@ def exported(model: ModelConfig, *, vocab_size: int) -> list[Group]:
     groups = []
     for layer in range(model.num_layers):
         theirs = f"transformer.h.{layer}"
-        groups += renamed(model, layer, _NORM_WEIGHT | _PROJECTION_WEIGHT, prefix=theirs, transposed=False)
+        kept = _NORM_WEIGHT | _PROJECTION
+        groups += renamed(model, layer, kept, prefix=theirs, transposed=False)
         attention = f"{theirs}.attn.attention"
-        shapes: dict[str, tuple[int, ...]] = {f"{attention}.{name}_proj.weight": (H, H) for name in "qkv"}
-        shapes |= {f"{attention}.out_proj.bias": (H,), f"{theirs}.ln_1.bias": (H,)}
+        shapes: dict[str, tuple[int, ...]] = {f"{theirs}.ln_1.bias": (H,)}
+        shapes |= {f"{attention}.{name}_proj.weight": (H, H) for name in "qkv"}
 
         def make(source: TensorSource, layer: int = layer) -> Iterator[Tensor]:
             return _without_biases(source, layer, model.num_attention_heads)
@@ -123,40 +115,43 @@ def exported(model: ModelConfig, *, vocab_size: int) -> list[Group]:
 
 
 def _without_biases(source: TensorSource, layer: int, num_heads: int) -> Iterator[Tensor]:
-    """Query, key and value weights, the output projection's bias and the layer norm's, of an equal attention."""
+    """The layer norm's bias [H] and query, key and value weights [H, H] of an equal attention."""
     name = layer_name(layer)
     q_HH, k_HH, v_HH = split_qkv(source.read(f"{name}.{_QKV}.weight"), num_heads)
-    q_H, _, v_H = split_qkv(source.read(f"{name}.{_QKV}.bias"), num_heads)
-    shift_H = _norm_shift(q_HH, q_H, layer)
-    yield q_HH * (len(q_H) // num_heads) ** -0.5
+    biases = split_qkv(source.read(f"{name}.{_QKV}.bias"), num_heads)
+    norm_H = source.read(f"{name}.input_layernorm.bias")
+    if any(bias_H.any() for bias_H in biases):
+        gain_H = source.read(f"{name}.input_layernorm.weight").double()
+        shift_H, constant_H = _constant_of_norm(gain_H, norm_H.double())
+        norm_H = (norm_H.double() + shift_H).float()
+        q_HH, k_HH, v_HH = (
+            (weight_HH + torch.outer(bias_H - weight_HH.double() @ shift_H, constant_H)).float()
+            for weight_HH, bias_H in zip((q_HH, k_HH, v_HH), biases, strict=True)
+        )
+    yield norm_H
+    yield q_HH * (len(q_HH) // num_heads) ** -0.5
     yield k_HH
     yield v_HH
-    projection_HH = source.read(f"{name}.self_attention.linear_proj.weight").double()
-    through_H = projection_HH @ (v_H.double() - v_HH.double() @ shift_H)
-    yield (source.read(f"{name}.self_attention.linear_proj.bias").double() + through_H).float()
-    yield (source.read(f"{name}.input_layernorm.bias").double() + shift_H).float()
 
 
-def _norm_shift(q_HH: Tensor, q_H: Tensor, layer: int) -> Tensor:
-    """d [H], float64, with W_q d = b, as float32 can hold it."""
-    weight_HH, bias_H = q_HH.double(), q_H.double()
-    if not bias_H.any():
-        return bias_H
-    solution_H, info = torch.linalg.solve_ex(weight_HH, bias_H)
-    shift_H: Tensor = solution_H.float().double()
-    residual = float((weight_HH @ shift_H - bias_H).norm() / bias_H.norm())
-    if int(info) != 0 or not residual <= _LARGEST_RESIDUAL:
-        raise WorkError(
-            f"{layer_name(layer)}: GPT-Neo has no bias of queries, and this layer's query weights cannot take it up "
-            f"(relative residual {residual:.1e}); nothing was written"
-        )
-    return shift_H
+def _constant_of_norm(gain_H: Tensor, bias_H: Tensor) -> tuple[Tensor, Tensor]:
+    """(d, f / s), each [H]: the output x of a layer norm whose bias is d larger has f . x / s = 1 for any input."""
+    constant = torch.nonzero(gain_H == 0).flatten()
+    if len(constant):  # such a channel is its bias
+        weight_H = torch.zeros_like(gain_H)
+        weight_H[constant[0]] = 1.0
+        shift_H = weight_H.clone()
+    else:
+        weight_H, shift_H = 1 / gain_H, gain_H.clone()
+    if float(weight_H @ bias_H) < 0:
+        shift_H = -shift_H
+    return shift_H, weight_H / (weight_H @ (bias_H + shift_H))
 
 
 def imported(model: ModelConfig, config: Mapping[str, Any]) -> list[Group]:
     """Our tensors of the layers from Hugging Face's."""
     H, A = model.hidden_size, model.num_attention_heads
-    names = _NORM_WEIGHT | _NORM_BIAS | _PROJECTION_WEIGHT | _PROJECTION_BIAS | _MLP
+    names = _NORM_WEIGHT | _NORM_BIAS | _PROJECTION | _MLP
     groups = []
     for layer in range(model.num_layers):
         ours, theirs = layer_name(layer), f"transformer.h.{layer}"

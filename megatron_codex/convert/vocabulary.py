@@ -42,7 +42,6 @@ def spelling(token: int, *, old: TokenizerConfig, new: TokenizerConfig) -> list[
 def embedding_rows(stored: Tensor, *, old: TokenizerConfig, new: TokenizerConfig) -> Tensor:
     """The rows of the new vocabulary, [new.true_vocab_size, H], from stored ones of the old, padding included."""
     rows = stored[: old.true_vocab_size]
-    added = [
-        rows[spelling(token, old=old, new=new)].mean(dim=0) for token in range(old.true_vocab_size, new.true_vocab_size)
-    ]
+    spellings = [spelling(token, old=old, new=new) for token in range(old.true_vocab_size, new.true_vocab_size)]
+    added = [rows[ids].double().mean(dim=0).float() for ids in spellings]
     return torch.cat([rows, torch.stack(added)]) if added else rows.clone()
