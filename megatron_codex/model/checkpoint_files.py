@@ -50,13 +50,24 @@ def step_directories(checkpoints: Path) -> list[Path]:
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest whole step directory; damaged ones are named in a warning and passed over."""
-    for path in reversed(step_directories(checkpoints)):
+    """The newest whole step directory; damaged ones are named in a warning and passed over. None: there are none.
+
+    Raises: InputError when there are some, but all are damaged.
+    """
+    directories = step_directories(checkpoints)
+    faults = []
+    for path in reversed(directories):
         fault = checkpoint_fault(path)
         if fault is None:
+            for damaged, reason in faults:
+                if os.environ.get("RANK", "0") == "0":
+                    _logger.warning("%s: %s; taking the checkpoint before it", damaged, reason)
             return path
-        if os.environ.get("RANK", "0") == "0":
-            _logger.warning("%s: %s; taking the checkpoint before it", path, fault)
+        faults.append((path, fault))
+    if faults:
+        newest, reason = faults[0]
+        rule = f"no checkpoint here is whole; of {newest.name}, {reason}"
+        raise InputError(str(checkpoints), rule=rule, remedy="copy one again, or name another directory")
     return None
 
 
@@ -82,7 +93,7 @@ def is_step_directory(path: Path) -> bool:
 def resolve_checkpoint(path: Path | str) -> Path:
     """The step directory that a path means: itself, or the newest of a checkpoints or run directory.
 
-    Raises: InputError when there is none, or the one that is named is not whole.
+    Raises: InputError when there is none, none is whole, or the one that is named is not.
     """
     path = Path(path)
     if is_step_directory(path):

@@ -87,6 +87,10 @@ def _step(path: Path) -> Path:
     return step_directory(path)
 
 
+def _second_file(folder: Path) -> Path:
+    return sorted(folder.glob("*.safetensors"))[1]
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -110,7 +114,7 @@ def _other_vocabulary(path: Path) -> None:
 def _flip(path: Path) -> None:
     shard = _step(path) / "shard_00001.safetensors"
     content = bytearray(shard.read_bytes())
-    content[-9] ^= 1
+    content[8 + int.from_bytes(content[:8], "little")] ^= 1  # of the word embeddings
     shard.write_bytes(content)
 
 
@@ -125,8 +129,8 @@ CHECKPOINT_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
 }
 FOLDER_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "cut": (lambda path: _cut(path / "model-00002-of-00008.safetensors"), "not a whole safetensors file ("),
-    "missing": (lambda path: (path / "model-00002-of-00008.safetensors").unlink(), "no such file"),
+    "cut": (lambda path: _cut(_second_file(path)), "not a whole safetensors file ("),
+    "missing": (lambda path: _second_file(path).unlink(), "no such file"),
     "architecture": (lambda path: _edit(path / "config.json", model_type="llama"), "model_type must be one of gpt2, "),
     "activation": (lambda path: _edit(path / "config.json", activation_function="relu"), "activation_function must be"),
     "untied": (lambda path: _edit(path / "config.json", tie_word_embeddings=False), "tie_word_embeddings must be True"),

@@ -160,6 +160,12 @@ def test_auto_takes_the_checkpoint_before_a_damaged_one(
     first, second = (record.getMessage() for record in caplog.records)
     assert "step_00000012: shard_00001.safetensors has" in first and "taking the checkpoint before it" in first
     assert "step_00000009: shard_00000.safetensors has no file" in second
+    for step in ("step_00000003", "step_00000006"):
+        (checkpoints / step / "manifest.json").unlink()
+    with pytest.raises(
+        InputError, match=r"no checkpoint here is whole; of step_00000012, shard_00001\.safetensors has"
+    ):
+        find_start(config, data_fingerprint=fingerprint)  # not a new run, which would write over what is left
 
 
 def test_a_named_checkpoint_is_taken_or_refused(stopped: tuple[Path, TrainConfig, str]) -> None:
