@@ -55,7 +55,7 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
     Raises: InputError when there are some, but all are damaged.
     """
     directories = step_directories(checkpoints)
-    faults = []
+    faults: list[tuple[Path, str]] = []
     for path in reversed(directories):
         fault = checkpoint_fault(path)
         if fault is None:

@@ -3,8 +3,8 @@
 By hand: python -m tests.convert.measure_memory [--work DIR] [--presets codex_12m codex_85m ...]
 
 Each conversion runs in a process of its own. Printed for each model: bytes of its weights (fp32), of its largest
-tensor, of a layer, and the peak resident memory of `checkpoint -> huggingface` and `huggingface -> checkpoint`, over that
-of a process that only imports.
+tensor, of a layer, and the peak resident memory of `checkpoint -> huggingface` and `huggingface -> checkpoint`, over
+that of a process that only imports.
 """
 
 from __future__ import annotations

@@ -13,12 +13,18 @@ from typing import Any
 import pytest
 import torch
 
+from megatron_codex.config.convert import ConvertConfig
 from megatron_codex.config.load import build_config
+from megatron_codex.config.model import ModelConfig
+from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.config.training import TrainConfig
+from megatron_codex.convert.run import convert
 from megatron_codex.errors import InputError
 from megatron_codex.model.checkpoint_files import read_checkpoint_manifest, step_directories
 from megatron_codex.model.checkpoint_tensors import CheckpointTensors
+from megatron_codex.model.weights import read_weights
 from megatron_codex.training.start import find_start
+from tests.convert.conftest import write_run
 from tests.parallel.jobs import Job, losses, merge, metrics, prompted_job, write_data
 from tests.parallel.ranks import ROOT, end, run_ranks, start_ranks
 from tests.training import kill_at_random
@@ -71,11 +77,20 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         jobs.append(merge(merge(_job(directory, f"{name}_parts"), sections), {"training": background}))
     full = merge(_job(directory, "full_disk", **sharded), {"training": {"asynchronous_saves": True}})
     kill_whole = kill_at_random.job(directory, "kill_whole", steps=KILL_STEPS, asynchronous=True, parallel=SHARDED_TP2)
-    outcomes = run_ranks(2, [*jobs, full | {"max_file_bytes": 30_000}, kill_whole], directory / "two_ranks")
-    (directory / "full_disk_outcome").write_text(outcomes[-2])
+    started = merge(_job(directory, "started", train_iters=1), {"optimizer": {"lr": 1e-20, "lr_warmup_iters": 0}})
+    started["training"]["init_from"] = str(_write_weights(directory / "weights", started))
+    jobs += [full | {"max_file_bytes": 30_000}, kill_whole, merge(started, sharded)]
+    outcomes = run_ranks(2, jobs, directory / "two_ranks")
+    (directory / "full_disk_outcome").write_text(outcomes[-3])
     last = {"parallel": {"tensor_model_parallel_size": 4}}
     run_ranks(4, [_moving(directory, "moved", **last)], directory / "four_ranks_again")
     return directory
+
+
+def _write_weights(run: Path, job: Job) -> Path:
+    """A checkpoint of weights alone, as a conversion writes it, of the job's model."""
+    model, tokenizer = build_config(ModelConfig, job["model"]), build_config(TokenizerConfig, job["tokenizer"])
+    return write_run(run, model, tokenizer, sizes=(1, 2, 1))
 
 
 @pytest.mark.parametrize("name", ["tp2", "pp2_bf16", "dp2"])
@@ -139,6 +154,13 @@ def test_a_kill_in_the_middle_of_a_background_save_leaves_no_trace(directory: Pa
     assert not list((directory / "killed" / "checkpoints").glob(".*"))
 
 
+def test_a_run_starts_from_converted_weights(directory: Path) -> None:
+    """One step of no length: what was read is what is written."""
+    before, after = read_weights(directory / "weights"), read_weights(directory / "started")
+    for name, tensor in before.tensors.items():
+        assert torch.equal(after.tensors[name], tensor), name
+
+
 @pytest.fixture
 def stopped(directory: Path, tmp_path: Path) -> tuple[Path, TrainConfig, str]:
     """A copy of a run's checkpoints, the run's configuration there, and its data's fingerprint."""
@@ -186,6 +208,22 @@ def test_a_named_checkpoint_is_taken_or_refused(stopped: tuple[Path, TrainConfig
     ) as caught:
         start("step_00000012")
     assert "\n" not in str(caught.value)
+
+
+def test_a_converted_checkpoint_continues_its_run(stopped: tuple[Path, TrainConfig, str], tmp_path: Path) -> None:
+    checkpoints, config, fingerprint = stopped
+    output = tmp_path / "converted"
+    source = checkpoints / "step_00000009"
+    for name in ("resumable", "weights"):
+        convert(ConvertConfig(input=source, output=output / name, to="checkpoint", weights_only=name == "weights"))
+
+    def start(name: str) -> Path | None:
+        there = replace(config, training=replace(config.training, output_dir=output / name))
+        return find_start(there, data_fingerprint=fingerprint)
+
+    assert start("resumable") == output / "resumable" / "checkpoints" / "step_00000009"
+    with pytest.raises(InputError, match="has weights only, no optimizer state to continue with"):
+        start("weights")
 
 
 def test_another_run_is_refused_with_field_old_and_new_value(stopped: tuple[Path, TrainConfig, str]) -> None:
