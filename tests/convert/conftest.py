@@ -45,11 +45,11 @@ def write_run(
     tokenizer: TokenizerConfig,
     *,
     sizes: tuple[int, int, int] = (2, 1, 1),
-    norms_with_a_zero: bool = False,
+    norms: str = "random",
 ) -> Path:
     """A run directory with one checkpoint of random weights, biases, norms and optimizer state. sizes: TP, PP, DP.
 
-    norms_with_a_zero: each layer norm has a channel that is its bias.
+    norms: "random"; "zero_gain": one channel of each is its bias; "no_biases": as at the start of training.
     """
     generator = torch.Generator().manual_seed(3)
 
@@ -58,7 +58,9 @@ def write_run(
             drawn = torch.randn(shape, generator=generator) * 0.25
             if name.endswith("layernorm.weight"):
                 drawn += 1
-                drawn[5] *= not norms_with_a_zero
+                drawn[5] *= norms != "zero_gain"
+            if name.endswith("layernorm.bias") and norms == "no_biases":
+                drawn.zero_()
             yield drawn
 
         return Group(shapes={name: shape}, make=make)

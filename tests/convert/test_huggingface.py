@@ -199,9 +199,8 @@ def test_layers_alternate_to_the_end(tmp_path: Path) -> None:
         assert config["attention_types"] == kinds
 
 
-def test_biases_go_into_the_weights_where_a_norm_has_a_zero(tmp_path: Path) -> None:
-    run = write_run(
-        tmp_path / "run", model_config("alternating"), TokenizerConfig(vocab_size=300), norms_with_a_zero=True
-    )
+@pytest.mark.parametrize("norms", ["zero_gain", "no_biases"])
+def test_biases_go_into_the_weights_whatever_the_norm(tmp_path: Path, norms: str) -> None:
+    run = write_run(tmp_path / "run", model_config("alternating"), TokenizerConfig(vocab_size=300), norms=norms)
     outcome = convert(ConvertConfig(input=run, output=tmp_path / "folder", to="huggingface"))
     assert outcome.check.largest_difference <= TOLERANCE
