@@ -70,8 +70,7 @@ def write_tokenizer(folder: Path, config: TokenizerConfig, *, seq_length: int) -
 
 
 def _merges(config: TokenizerConfig) -> list[tuple[bytes, bytes]]:
-    """Pairs in order of priority. Where several pairs make one run, the longer left part comes first: a run grows from
-    the left, so its longest part stands there."""
+    """Pairs in order of priority. A run of spaces can come of any two shorter tokens: ours merges by what comes out."""
     merges = gpt2_merges()[: config.num_ranks - _NUM_BYTES]
     tokens = {1, *range(config.min_run, config.max_run + 1)}
     for length in range(config.min_run, config.max_run + 1):

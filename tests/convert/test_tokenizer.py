@@ -59,7 +59,7 @@ def test_ids_are_equal_on_the_standard_library(pair: tuple[CodexTokenizer, Token
 
 
 def test_ids_are_equal_on_runs_of_every_length(pair: tuple[CodexTokenizer, Tokenizer]) -> None:
-    """A run of spaces is put together from the left: the order of merges shows where it is longer than any token."""
+    """A run of spaces is put together from shorter ones, also where it is longer than any token."""
     for length in (*range(1, 80), 100, 101, 127, 128, 255, 256, 257, 1000):
         for text in (" " * length, "x" + " " * length + "y", "\n" + " " * length + "\n", "-" * length, "\t" * length):
             _require_equal(pair, text)
