@@ -82,7 +82,11 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["megatron_codex", "megatron_codex.*"]),
     ext_modules=[CPU_LIBRARY],
-    package_data={"megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"], "megatron_codex": ["py.typed"]},
+    package_data={
+        "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
+        "megatron_codex.planning": ["hardware/*.yaml"],
+        "megatron_codex": ["py.typed"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
 )

@@ -33,9 +33,9 @@ with warnings.catch_warnings(), plain_fusions():
     )
     from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
     from megatron.core.models.gpt import GPTModel
-    from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+    from megatron.core.optimizer import OptimizerConfig, clip_grads, get_megatron_optimizer
     from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
-    from megatron.core.pipeline_parallel import get_forward_backward_func
+    from megatron.core.pipeline_parallel import get_forward_backward_func, schedules
     from megatron.core.tensor_parallel.layers import ColumnParallelLinear, RowParallelLinear
     from megatron.core.tensor_parallel.random import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
     from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
@@ -86,6 +86,7 @@ __all__ = [
     "TransformerConfig",
     "TransformerLayer",
     "TransformerLayerSubmodules",
+    "clip_grads",
     "dist_checkpointing",
     "finalize_model_grads",
     "get_bias_dropout_add",
@@ -96,5 +97,6 @@ __all__ = [
     "mcore_to_pyt_state_dict",
     "model_parallel_cuda_manual_seed",
     "parallel_state",
+    "schedules",
     "sharded_tensors_by_key",
 ]
