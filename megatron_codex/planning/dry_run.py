@@ -21,7 +21,7 @@ from megatron_codex.parallel.groups import model_parallel
 from megatron_codex.planning.fake_world import fake_world
 from megatron_codex.planning.operations import Operation
 from megatron_codex.planning.rank import Event, StepRecord, record_steps
-from megatron_codex.planning.recording import Collective, Kind, Phase, Recorder
+from megatron_codex.planning.recording import PASSES, Collective, Kind, Phase, Recorder
 
 T = TypeVar("T", bound=Hashable)
 
@@ -88,7 +88,7 @@ def dry_run(config: TrainConfig, *, rank: int, world_size: int) -> RankRecord:
         static_bytes=second.static_bytes,
         peak_bytes=_with_further_batches(second, whole),
         collectives=_continued(first.collectives, second.collectives, (few, more, whole)),
-        operations=_continued(first.operations, second.operations, (few, more, whole)),
+        operations=_continued(_passes(first), _passes(second), (few, more, whole)) + _outside_passes(second),
         events=second.events,
         num_recorded_microbatches=more,
     )
@@ -107,6 +107,15 @@ def _with_further_batches(record: StepRecord, num_microbatches: int) -> Counter[
     peak = record.peak_bytes.copy()
     peak["buffers"] += (num_microbatches - record.num_microbatches) * record.batch_bytes
     return peak
+
+
+def _passes(record: StepRecord) -> Counter[tuple[Phase, Operation]]:
+    return Counter({key: count for key, count in record.operations.items() if key[0] in PASSES})
+
+
+def _outside_passes(record: StepRecord) -> Counter[tuple[Phase, Operation]]:
+    """Operations once a step. A few of them read all micro-batches' losses, and are as short whatever their number."""
+    return record.operations - _passes(record)
 
 
 def _continued(first: Counter[T], second: Counter[T], counts: tuple[int, int, int]) -> Counter[T]:

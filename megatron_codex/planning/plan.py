@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from megatron_codex.config.hardware import HardwareConfig
 from megatron_codex.config.planning import PlanConfig
 from megatron_codex.planning.dry_run import RankRecord, dry_runs
-from megatron_codex.planning.hardware_files import load_hardware
 from megatron_codex.planning.time_model import StepTime, step_time
 from megatron_codex.training.metrics import model_flops
 
@@ -92,12 +91,11 @@ class Plan:
         return self.days * 24 * self.config.world_size
 
 
-def make_plan(config: PlanConfig) -> Plan:
+def make_plan(config: PlanConfig, hardware: HardwareConfig) -> Plan:
     """Plan the layout of a configuration.
 
-    Raises: InputError for a layout that does not fit the number of devices, and for unknown hardware.
+    Raises: InputError for a layout that does not fit the number of devices.
     """
-    hardware = load_hardware(config.hardware, memory_gb=config.memory_gb)
     config.check_world_size(config.world_size)
     ranks = [config.rank] if config.rank is not None else first_ranks(config)
     records = dry_runs(config, ranks, world_size=config.world_size)

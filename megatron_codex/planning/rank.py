@@ -44,6 +44,8 @@ class StepRecord:
     """One training step of one rank."""
 
     num_microbatches: int
+    before_bytes: int
+    """Alive before the step."""
     static_bytes: Counter[Kind]
     """Alive between steps, by kind."""
     peak_bytes: Counter[Kind]
@@ -106,6 +108,7 @@ def _step(config: TrainConfig, layout: Layout, engine: Engine, recorder: Recorde
 
     _label(recorder, engine)
     recorder.restart()
+    before_bytes = recorder.total_bytes
     batches = _batches(config, layout, count)
     with _watched_schedule(recorder, events):
         watched = replace(engine, forward_backward=forward_backward)
@@ -115,6 +118,7 @@ def _step(config: TrainConfig, layout: Layout, engine: Engine, recorder: Recorde
     _label(recorder, engine)
     return StepRecord(
         num_microbatches=count,
+        before_bytes=before_bytes,
         static_bytes=recorder.live_bytes.copy(),
         peak_bytes=recorder.peak_bytes.copy(),
         collectives=recorder.collectives.copy(),

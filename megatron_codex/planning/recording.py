@@ -31,6 +31,7 @@ KINDS: tuple[Kind, ...] = ("weights", "gradients", "optimizer", "activations", "
 gradients of activations, recomputed activations, what is received, batches."""
 
 Phase = Literal["other", "forward", "backward", "optimizer"]
+PASSES: tuple[Phase, ...] = ("forward", "backward")
 
 _GROUPS = {
     "TENSOR_MODEL_PARALLEL_GROUP": "tensor",

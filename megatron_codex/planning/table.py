@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from megatron_codex.config.hardware import HardwareConfig
 from megatron_codex.config.load import config_to_dict
 from megatron_codex.planning.dry_run import RankRecord
 from megatron_codex.planning.plan import Plan
 from megatron_codex.planning.recording import KINDS
+from megatron_codex.planning.search import Estimate
 
 _GIB = 2**30
 _TIMES = (
@@ -97,7 +99,7 @@ def _rank_to_dict(record: RankRecord) -> dict[str, Any]:
 def plan_to_text(plan: Plan) -> str:
     """The tables that tools/plan.py prints."""
     config = plan.config
-    parts = [_headline(plan), _memory(plan), _communication(plan)]
+    parts = [headline(plan), _memory(plan), _communication(plan)]
     if plan.time is not None and plan.flops is not None:
         flops, time = plan.flops, plan.time
         parts.append(
@@ -115,7 +117,8 @@ def plan_to_text(plan: Plan) -> str:
     return "\n\n".join(parts)
 
 
-def _headline(plan: Plan) -> str:
+def headline(plan: Plan) -> str:
+    """The model, the devices and the layout, in two lines."""
     config, parallel = plan.config, plan.config.parallel
     count = config.model.num_parameters(config.tokenizer.true_vocab_size)
     on = [name for name in ("sequence_parallel", "use_distributed_optimizer") if getattr(parallel, name)]
@@ -187,6 +190,60 @@ def _time(plan: Plan) -> str:
         for number, stage in enumerate(plan.time.stages)
     ]
     return "seconds of a rank's step, by what it does\n" + align(head, rows)
+
+
+def search_to_dict(found: Sequence[Estimate]) -> list[dict[str, Any]]:
+    """Layouts in their order, for JSON."""
+    return [
+        {
+            "layout": _short_layout(entry),
+            "peak_bytes": entry.peak_bytes,
+            "step_s": entry.time.step_s,
+            "bubble": entry.time.bubble,
+            "dry_run": entry.plan is not None,
+        }
+        for entry in found
+    ]
+
+
+def search_to_text(found: Sequence[Estimate], hardware: HardwareConfig) -> str:
+    """The table that tools/plan.py --search prints."""
+    config = found[0].config
+    head = ["tensor", "pipeline", "chunks", "data", "micro-batch", "recompute", "peak GiB", "bubble", "step s"]
+    head += ["tokens/s", "days", "checked by"]
+    step_tokens = config.training.global_batch_size * config.model.seq_length
+    run_tokens = config.tokens or step_tokens * config.training.train_iters
+    rows = [
+        [
+            *(str(value) for value in _short_layout(entry).values()),
+            f"{entry.peak_bytes / _GIB:.2f}",
+            f"{100 * entry.time.bubble:.1f} %",
+            f"{entry.time.step_s:.3f}",
+            f"{step_tokens / entry.time.step_s:,.0f}",
+            f"{run_tokens / step_tokens * entry.time.step_s / 86400:.2f}",
+            "dry run" if entry.plan is not None else "probe",
+        ]
+        for entry in found
+    ]
+    return (
+        f"layouts of {config.model.preset or 'the model'} on {config.world_size} x {hardware.name}, fastest first; "
+        f"{hardware.usable_bytes / _GIB:.2f} GiB usable\n{align(head, rows)}\n"
+        "Sequence parallelism is on with tensor parallelism; the distributed optimizer, overlapped, with data "
+        "parallelism.\n"
+        "Times are a model's and were measured on no GPU; docs/planning.md has its assumptions and errors."
+    )
+
+
+def _short_layout(entry: Estimate) -> dict[str, Any]:
+    parallel, training = entry.config.parallel, entry.config.training
+    return {
+        "tensor_model_parallel_size": parallel.tensor_model_parallel_size,
+        "pipeline_model_parallel_size": parallel.pipeline_model_parallel_size,
+        "virtual_pipeline_model_parallel_size": parallel.num_chunks,
+        "data_parallel_size": entry.config.world_size // parallel.model_parallel_size,
+        "micro_batch_size": training.micro_batch_size,
+        "recompute": parallel.recompute,
+    }
 
 
 def align(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -19,8 +19,8 @@ from megatron_codex.planning.operations import Operation
 from megatron_codex.planning.recording import Collective, Phase
 from megatron_codex.planning.schedule import PassTimes, Timeline, timeline
 
-_MAX_SIMULATED = 256
-"""Micro-batches of the simulated schedule; further ones each take the slowest stage's time."""
+SIMULATED = 256
+"""Most micro-batches of the simulated schedule; further ones each take the slowest stage's time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +76,21 @@ def collective_s(collective: Collective, hardware: HardwareConfig) -> float:
 
 
 def step_time(
-    records: Sequence[RankRecord], parallel: ParallelConfig, hardware: HardwareConfig, *, precision: str
+    records: Sequence[RankRecord],
+    parallel: ParallelConfig,
+    hardware: HardwareConfig,
+    *,
+    precision: str,
+    simulated: int = SIMULATED,
 ) -> StepTime:
-    """The time of a step from a record of one rank of each stage, first stage first."""
+    """The time of a step from a record of one rank of each stage, first stage first.
+
+    simulated: most micro-batches to simulate.
+    """
     stages = tuple(stage_time(record, parallel, hardware, precision=precision) for record in records)
     chunks, count = parallel.num_chunks, records[0].num_microbatches
     times = [stage.passes for stage in stages]
-    simulated = min(count, _MAX_SIMULATED // len(stages) * len(stages) or len(stages))
+    simulated = min(count, simulated // len(stages) * len(stages) or len(stages))
     send_s = max(stage.send_s for stage in stages)
     run = timeline(times, chunks=chunks, num_microbatches=simulated, send_s=send_s)
     slowest = max(chunks * (time.forward_s + time.backward_s) for time in times)
