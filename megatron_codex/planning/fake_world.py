@@ -6,6 +6,7 @@ Tensors are fake (they have shapes, not values), process groups answer at once, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,7 @@ def fake_world(*, rank: int, world_size: int) -> Iterator[None]:
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=world_size)
     try:
         with (
+            warnings.catch_warnings(),  # megatron-core's and torch's own, of what no user can change
             patch.object(dist, "all_gather_object", _everyone_has_the_same),
             # The generators' states are real tensors and may not become fake ones.
             patch.object(torch, "get_rng_state", lambda: state),
@@ -36,6 +38,7 @@ def fake_world(*, rank: int, world_size: int) -> Iterator[None]:
             patch.object(clip_grads, "l2_norm_impl", _norm),
             FakeTensorMode(allow_non_fake_inputs=True),
         ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         dist.destroy_process_group()

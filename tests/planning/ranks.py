@@ -42,6 +42,8 @@ LAYOUTS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "tp2_dp2_sp_overlapped_bf16": (4, TP2 | SP | OVERLAPPED, {"precision": "bf16"}),
     "pp2_dp2_interleaved": (4, PP2 | SHARDED | {"virtual_pipeline_model_parallel_size": 2}, {}),
 }
+TESTED = ("tp2_sp", "tp2_selective_bf16", "pp2", "pp2_interleaved_full", "dp2_overlapped", "tp2_pp2_sp_bf16")
+"""Those of the test command; the table has all."""
 
 
 def job(name: str) -> dict[str, Any]:
