@@ -31,7 +31,7 @@ class HardwareConfig:
     """Link between devices of a node, one direction, a device, in GB/s."""
     network_gb_per_s: float
     """Network between nodes, one direction, a device, in GB/s."""
-    product_efficiency: float = 0.8
+    product_efficiency: float = 0.7
     """Share of the TFLOP/s that large matrix products reach. The default is an assumption (docs/planning.md)."""
     memory_efficiency: float = 0.8
     """Share of the memory's speed that simple operations reach. The default is an assumption."""

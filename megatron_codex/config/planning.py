@@ -56,15 +56,20 @@ class PlanConfig(TrainConfig):
         if self.rank is not None and not 0 <= self.rank < max(1, self.world_size):
             rule, remedy = f"must be in [0, world_size = {self.world_size})", "ranks are counted from 0"
             faults.append(Fault(field="rank", value=self.rank, rule=rule, remedy=remedy, others=("world_size",)))
-        exclusive = [name for name, given in (("rank", self.rank is not None), ("html", self.html)) if given]
-        if self.search and exclusive:
-            rule, remedy = "tells of one layout, search of many", "leave one of the two out"
-            faults += [
-                Fault(field=name, value=getattr(self, name), rule=rule, remedy=remedy, others=("search",))
-                for name in exclusive
-            ]
+        for name, other, rule in self._exclusive():
+            value, remedy = getattr(self, name), "leave one of the two out"
+            faults.append(Fault(field=name, value=value, rule=rule, remedy=remedy, others=(other,)))
         raise_faults(faults)
         super().__post_init__()
+
+    def _exclusive(self) -> list[tuple[str, str, str]]:
+        """(field, field that forbids it, rule) of what may not be asked together."""
+        found = [("rank", "search", "tells of one layout, search of many")] if self.rank is not None else []
+        found += [("html", "search", "shows one layout, search is of many")] if self.html else []
+        found = found if self.search else []
+        if self.rank is not None and self.html:
+            found.append(("html", "rank", "shows all stages, rank is one of one stage"))
+        return found
 
     def _data_faults(self) -> list[Fault]:
         return []  # a plan reads no data

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from megatron_codex.config.execution import available_cores
 from megatron_codex.config.hardware import HardwareConfig
@@ -90,7 +90,7 @@ def _best_s(work: Callable[[], object], device: str) -> float:
 def _link(device: str) -> tuple[float, float]:
     """Bytes a second that a rank sends in a ring of two, and seconds of a collective of nothing much."""
     with tempfile.TemporaryDirectory() as directory:
-        multiprocessing.spawn(_link_rank, args=(directory, device), nprocs=2)
+        spawn(_link_rank, args=(directory, device), nprocs=2)
         speed, alone = (float(word) for word in Path(directory, "measured").read_text().split())
     return speed, alone
 

@@ -57,7 +57,7 @@ _COLLECTIVES = {
     "send": "send",
     "recv_": "receive",
 }
-_SMALL = 64
+_SMALL = 8
 """Elements of a tensor of counts (a batch's tokens, for instance), which is kept real in a dry run."""
 
 

@@ -53,7 +53,7 @@ class Timeline:
     def bubble(self) -> float:
         """Share of all stages' time in which a stage waits."""
         busy = sum(timed.end_s - timed.start_s for stage in self.stages for timed in stage)
-        return 1 - busy / (len(self.stages) * self.duration_s)
+        return max(0.0, 1 - busy / (len(self.stages) * self.duration_s))
 
 
 def stage_passes(stage: int, *, stages: int, chunks: int, num_microbatches: int) -> list[Pass]:

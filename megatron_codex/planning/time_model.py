@@ -100,7 +100,7 @@ def step_time(
         stages=stages,
         timeline=run,
         step_s=passes_s + max(stage.after_passes_s for stage in stages),
-        bubble=1 - busy / (len(stages) * passes_s),
+        bubble=max(0.0, 1 - busy / (len(stages) * passes_s)),
     )
 
 

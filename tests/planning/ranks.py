@@ -8,6 +8,7 @@ torch's profiler: every block that torch allocates or frees, scratch space of ke
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -105,6 +106,7 @@ def _measure(config: Any) -> dict[str, Any]:
 
     train_step, build_engine = rank.train_step, rank.build_engine
     rank.train_step, rank.build_engine = marked_step, started_engine
+    gc.collect()  # or an earlier job's blocks, freed while this one is profiled, count against it
     recorder = Recorder(dry_run=False)
     before = _resident_bytes("VmRSS")
     with model_parallel(config.parallel) as layout, torch.profiler.profile(profile_memory=True) as profiler, recorder:
