@@ -84,13 +84,13 @@ def test_the_schedule_is_megatron_cores(pairs: list[tuple[RankRecord, dict[str, 
         assert "".join("F" if run.forward else "B" for run in passes) == real["order"]
 
 
-@pytest.mark.parametrize("name", ["pp2", "pp2_interleaved_full", "tp2_pp2_sp_bf16"])
+@pytest.mark.parametrize("name", ["pp2", "pp2_interleaved_full"])
 def test_few_micro_batches_tell_of_many(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world_size = LAYOUTS[name][0]
-    config = _config(merge(job(name), {"training": {"global_batch_size": 24}}))
+    config = _config(merge(job(name), {"training": {"global_batch_size": 16}}))
     few = dry_run(config, rank=0, world_size=world_size)
-    assert few.num_recorded_microbatches < few.num_microbatches == 12
-    monkeypatch.setattr(dry_run_module, "_recorded_microbatches", lambda config, **counts: (2, 12))
+    assert few.num_recorded_microbatches < few.num_microbatches == 8
+    monkeypatch.setattr(dry_run_module, "_recorded_microbatches", lambda config, **counts: (2, 8))
     every = dry_run(config, rank=0, world_size=world_size)
     assert few.collectives == every.collectives
     assert few.peak_bytes == every.peak_bytes
