@@ -99,7 +99,7 @@ def _recorded_microbatches(config: TrainConfig, *, stage: int, num_microbatches:
     on this stage at a time."""
     stages = config.parallel.pipeline_model_parallel_size
     if config.parallel.interleaved:
-        return stages, min(num_microbatches, 3 * stages)
+        return stages, min(num_microbatches, 2 * stages)
     return 1, min(num_microbatches, stages - stage + 1)
 
 

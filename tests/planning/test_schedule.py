@@ -38,3 +38,19 @@ def test_no_pass_starts_before_its_input_has_arrived() -> None:
             neighbour = stage - 1 if timed.run.forward else stage + 1
             if 0 <= neighbour < 3:
                 assert timed.start_s >= ended[neighbour, timed.run] + 0.5
+
+
+@pytest.mark.parametrize(
+    ("stage", "chunks", "count", "order"),
+    [
+        (0, 1, 5, "FFFFBFBBBB"),
+        (1, 1, 4, "FFFBFBBB"),
+        (3, 1, 3, "FBFBFB"),
+        (3, 2, 4, "FFFFFBFBFBFBBBBB"),
+    ],
+    ids=["first", "second", "last", "last, interleaved"],
+)
+def test_the_order_of_a_stage_of_four(stage: int, chunks: int, count: int, order: str) -> None:
+    # The first three as megatron-core 0.16.1 ran them; test_dry_run compares more of them with gloo ranks.
+    passes = stage_passes(stage, stages=4, chunks=chunks, num_microbatches=count)
+    assert "".join("F" if run.forward else "B" for run in passes) == order
