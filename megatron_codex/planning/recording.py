@@ -180,13 +180,15 @@ class Recorder(TorchDispatchMode):
             return
         group = next(dist.ProcessGroup.unbox(arg) for arg in args if isinstance(arg, torch.ScriptObject))
         ranks = tuple(dist.get_process_group_ranks(group))
+        label = _GROUPS.get(group.group_desc, group.group_desc.lower())
         if name in ("send", "recv_"):
-            ranks = tuple(sorted((dist.get_rank(), ranks[args[2]])))
+            # Of the pipeline, whatever the group: between two stages megatron-core sends one way over the world's.
+            label, ranks = "pipeline", tuple(sorted((dist.get_rank(), ranks[args[2]])))
         sizes = (sum(t.numel() * t.element_size() for t in _tensors(arg)) for arg in args)
         self.collectives[
             Collective(
                 phase=self.phase,
-                group=_GROUPS.get(group.group_desc, group.group_desc.lower()),
+                group=label,
                 operation=_COLLECTIVES.get(name, name),
                 ranks=ranks,
                 tensor_bytes=max(sizes),

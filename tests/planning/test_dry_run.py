@@ -106,6 +106,16 @@ def test_any_rank_of_a_large_run() -> None:
     assert groups["tensor"] == (508, 509, 510, 511)
     assert groups["data"] == tuple(range(259, 512, 4))
     assert groups["pipeline"] == (255, 511)
+    # Counted by hand, for the recorder's own account is on both sides elsewhere. Two layers with two sums forward and
+    # two backward each, one for the output layer's input; four micro-batches; fp32 activations of [256, 2, 256].
+    calls = {(c.group, c.operation, c.tensor_bytes): n for c, n in by_group(record.collectives).items()}
+    activations = 256 * 2 * 256 * 4
+    assert calls["tensor", "all-reduce", activations] == 4 * (2 * 4 + 1)
+    assert calls["pipeline", "send", activations] == calls["pipeline", "receive", activations] == 4
+    reduced = sum(n * size for (_, operation, size), n in calls.items() if operation == "reduce-scatter")
+    gathered = sum(n * size for (_, operation, size), n in calls.items() if operation == "all-gather")
+    # Buffers are padded so that 64 ranks share them evenly.
+    assert reduced == gathered == pytest.approx(4 * record.num_parameters, rel=0.01)
 
 
 def test_operations_are_those_of_the_formula() -> None:
