@@ -113,7 +113,7 @@ def test_the_shipped_hardware_loads(name: str) -> None:
         pytest.param(["world_size=512", "--hardware", "h1000"], "hardware: got 'h1000'", id="hardware"),
         pytest.param(["world_size=96"], "training.global_batch_size: got 1024; must be a multiple", id="batch"),
         pytest.param(["world_size=32", "rank=32"], "rank: got 32; must be in [0, world_size = 32)", id="rank"),
-        pytest.param(["--hardware", "{yaml}", "world_size=32"], "bf16_tflops: got -1; must be positive", id="file"),
+        pytest.param(["--hardware", "{yaml}", "world_size=32"], "bf16_tflops: got -1.0; must be positive", id="file"),
         pytest.param(["world_size=32", "--hardware", "none.yaml"], "none.yaml", id="no file"),
         pytest.param([], "world_size: is required", id="no ranks"),
     ],
@@ -136,7 +136,7 @@ def test_a_broken_yaml_names_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"broken\.yaml:\d+"):
         load_hardware(str(file))
     file.write_text("name: x\nmemory: 80\n")
-    with pytest.raises(ConfigError, match="memory: is not a known key"):
+    with pytest.raises(ConfigError, match=r"memory: .*is not a known key"):
         load_hardware(str(file))
 
 
