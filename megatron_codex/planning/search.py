@@ -60,8 +60,8 @@ def search(config: PlanConfig, hardware: HardwareConfig, *, num_dry_runs: int = 
     first, rest = _dry_run_first(fitting, hardware, num_dry_runs)
     if not first:
         least = min(found.peak_bytes for found in estimates)
-        rule = f"no layout fits: the least peak of {len(estimates)} layouts is {least / 1e9:.1f} GB a device"
-        remedy = f"{hardware.usable_bytes / 1e9:.1f} GB of a device may be filled; give more devices or memory"
+        rule = f"no layout fits: the least peak of {len(estimates)} layouts is {least / 1e9:.3g} GB a device"
+        remedy = f"{hardware.usable_bytes / 1e9:.3g} GB of a device may be filled; give more devices or memory"
         raise InputError("world_size", value=config.world_size, rule=rule, remedy=remedy)
     return [*sorted(first, key=_step_s), *rest]
 
