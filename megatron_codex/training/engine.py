@@ -87,7 +87,7 @@ def build_engine(config: TrainConfig) -> Engine:
 def _build_optimizer(config: TrainConfig, chunks: list[Any]) -> Any:
     """AdamW over fp32 weights; matrices and embeddings decay, parameters of one dimension (biases, layer norms) do not.
 
-    megatron-core makes these two groups by itself.
+    megatron-core makes these two groups by itself, but leaves it to its own scheduler to give the second no decay.
     """
     settings, parallel = config.optimizer, config.parallel
     bf16 = config.training.precision == "bf16"
@@ -109,6 +109,7 @@ def _build_optimizer(config: TrainConfig, chunks: list[Any]) -> Any:
         use_gloo_process_groups=False,
     )
     for group in optimizer.param_groups:
+        group["weight_decay"] = settings.weight_decay * group["wd_mult"]
         if "fused" in group:  # torch's own AdamW: one C++ pass over each tensor instead of a dozen
             group["fused"], group["foreach"] = True, False
     return optimizer

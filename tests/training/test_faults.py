@@ -52,6 +52,8 @@ def outcomes(directory: Path) -> dict[str, str]:
         "from_first": _job(directory, "from_first", **initialised),
         "from_other": merge(_job(directory, "x", **initialised), {"tokenizer": {"vocab_size": 301}}),
         "from_nothing": _job(directory, "y", init_from=str(directory / "data")),
+        "decayed": _job(directory, "decayed", train_iters=1),
+        "undecayed": merge(_job(directory, "undecayed", train_iters=1), {"optimizer": {"weight_decay": 0.0}}),
         "filling_disk": _job(directory, "full_disk", train_iters=2),
         "full_disk": _job(directory, "full_disk") | {"max_file_bytes": 20_000},
         "blank": _job(directory, "blank", **blank) | {"blank_every": BLANK_EVERY},
@@ -105,6 +107,12 @@ def test_init_from_takes_the_weights_and_no_more(outcomes: dict[str, str], direc
     before = read_weights(directory / "first").tensors["decoder.layers.0.mlp.linear_fc1.weight"]
     # One first step of Adam moves a weight by the learning rate (3e-3 / 2: half of the warm-up) and its decay.
     assert (moved - before).abs().max().item() == pytest.approx(1.5e-3, rel=0.1)
+
+
+def test_only_matrices_decay(outcomes: dict[str, str], directory: Path) -> None:
+    decayed, plain = (read_weights(directory / name).tensors for name in ("decayed", "undecayed"))
+    equal = {name for name, tensor in plain.items() if torch.equal(decayed[name], tensor)}
+    assert equal == {name for name, tensor in plain.items() if tensor.dim() == 1}
 
 
 def test_a_batch_without_tokens_is_skipped_and_counted(outcomes: dict[str, str], directory: Path) -> None:
