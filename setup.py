@@ -40,6 +40,7 @@ EXTRAS = {
     "nltk": ["nltk>=3.9"],
     "docs": ["mkdocs>=1.6"],
     "dev": [
+        "deepspeed==0.19.8",
         "nltk>=3.9",
         "pytest>=8.2",
         "hypothesis>=6.100",

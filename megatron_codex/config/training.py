@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from megatron_codex.config.data import DataConfig
+from megatron_codex.config.deepspeed import DeepSpeedConfig
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.optimizer import OptimizerConfig
 from megatron_codex.config.parallel import ParallelConfig
@@ -76,13 +77,18 @@ class TrainConfig:
     """What is read."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     """The layout over ranks."""
+    engine: Literal["megatron", "deepspeed"] = "megatron"
+    """Who trains: megatron-core in any layout, or DeepSpeed's ZeRO with tensor parallelism (docs/engines.md)."""
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    """DeepSpeed's settings."""
     optimizer: OptimizerConfig
     """AdamW and its schedule."""
     training: TrainingConfig
     """The run."""
 
     def __post_init__(self) -> None:
-        raise_faults([*self._data_faults(), *self._tensor_faults(), *self._pipeline_faults(), *self._batch_faults()])
+        layout_faults = [*self._tensor_faults(), *self._pipeline_faults(), *self._engine_faults()]
+        raise_faults([*self._data_faults(), *layout_faults, *self._batch_faults()])
 
     def _data_faults(self) -> list[Fault]:
         reads = {"base": ("data_prefix",), "codex_s": ("problems",), "codex_d": ("problems",)}[self.task]
@@ -141,6 +147,22 @@ class TrainConfig:
         remedy = f"for example {_largest_divisor(limit, value)}"
         return [Fault(field=name, value=value, rule=rule, remedy=remedy, others=("model.num_layers",))]
 
+    def _engine_faults(self) -> list[Fault]:
+        """What an engine does not read: nothing that is given may be passed over."""
+        if self.engine == "megatron":
+            rule, remedy = "is read with engine=deepspeed only", "give engine=deepspeed, or leave it out"
+            unread = _changed(self.deepspeed, DeepSpeedConfig(), where="deepspeed")
+        else:
+            rule = "is not what engine=deepspeed can do"
+            remedy = "leave it out (ZeRO shares what it would share), or give engine=megatron"
+            unread = _changed(self.parallel, ParallelConfig(), where="parallel")
+            for read in ("parallel.tensor_model_parallel_size", "parallel.recompute"):
+                unread.pop(read, None)
+        return [
+            Fault(field=name, value=value, rule=rule, remedy=remedy, others=("engine",))
+            for name, value in unread.items()
+        ]
+
     def _batch_faults(self) -> list[Fault]:
         """What holds for any number of ranks; the rest is in world_size_faults."""
         global_size, micro_size = self.training.global_batch_size, self.training.micro_batch_size
@@ -183,6 +205,11 @@ class TrainConfig:
     def lr_decay_iters(self) -> int:
         """Step at which the learning rate has decayed."""
         return self.optimizer.lr_decay_iters or self.training.train_iters
+
+
+def _changed(section: object, default: object, *, where: str) -> dict[str, object]:
+    """The fields of a section that are not at their defaults, by dotted path."""
+    return {f"{where}.{name}": value for name, value in vars(section).items() if value != getattr(default, name)}
 
 
 def _largest_divisor(value: int, limit: int) -> int:

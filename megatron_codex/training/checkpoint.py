@@ -30,7 +30,7 @@ from megatron_codex.platform.megatron_core import (
     mcore_to_pyt_state_dict,
     sharded_tensors_by_key,
 )
-from megatron_codex.training.engine import Engine
+from megatron_codex.training.engine import TrainingEngine
 from megatron_codex.training.state import described_state
 
 
@@ -70,7 +70,7 @@ class _TorchDistInProcess(SaveShardedStrategy):
 
 
 def save_checkpoint(
-    engine: Engine, config: TrainConfig, checkpoints: Path, progress: Progress, *, data_fingerprint: str
+    engine: TrainingEngine, config: TrainConfig, checkpoints: Path, progress: Progress, *, data_fingerprint: str
 ) -> Path:
     """Write a step's checkpoint and remove those that are no longer kept; the step directory. Collective.
 

@@ -13,7 +13,7 @@ from megatron_codex.model.checkpoint_files import CHECKPOINTS
 from megatron_codex.parallel.groups import Layout
 from megatron_codex.training.batches import GlobalBatches
 from megatron_codex.training.checkpoint import Progress, save_checkpoint
-from megatron_codex.training.engine import Engine
+from megatron_codex.training.engine import TrainingEngine
 from megatron_codex.training.metrics import MetricsWriter, log_step, model_flops, peak_flops
 from megatron_codex.training.randomness import seed_step
 from megatron_codex.training.schedule import learning_rate
@@ -26,7 +26,7 @@ class Run:
 
     config: TrainConfig
     layout: Layout
-    engine: Engine
+    engine: TrainingEngine
     train: GlobalBatches
     valid: GlobalBatches | None
     num_valid_batches: int

@@ -16,9 +16,11 @@ from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import SampleSource
 from megatron_codex.manifest import write_manifest
 from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel, world_size
+from megatron_codex.platform.deepspeed import require_deepspeed
 from megatron_codex.training.batches import GlobalBatches, run_order
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.datasets import Datasets, ReadPairs, build_datasets
+from megatron_codex.training.deepspeed_engine import build_deepspeed_engine
 from megatron_codex.training.engine import build_engine
 from megatron_codex.training.loop import Run, run_steps
 from megatron_codex.training.randomness import seed_step
@@ -36,6 +38,8 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
     started_at = time.time()
     config.check_world_size(world_size())
     check_init_from(config)
+    if config.engine == "deepspeed":
+        require_deepspeed()
     datasets = build_datasets(config, read_pairs=read_pairs)
     fingerprint = datasets.train.fingerprint()
     start = find_start(config, data_fingerprint=fingerprint)
@@ -45,7 +49,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
             save_config(config, config.training.output_dir / "config.yaml")
             _warn_of_warmup(config)
         seed_step(config.training.seed, 0, layout)
-        engine = build_engine(config)
+        engine = build_deepspeed_engine(config) if config.engine == "deepspeed" else build_engine(config)
         progress = set_state(engine, config, start)
         already_done = progress.step >= config.training.train_iters
         if not already_done:

@@ -21,7 +21,7 @@ from megatron_codex.model.checkpoint_files import (
     step_directories,
 )
 from megatron_codex.training.checkpoint import Progress
-from megatron_codex.training.engine import Engine
+from megatron_codex.training.engine import TrainingEngine
 from megatron_codex.training.state import initialise, load_state
 
 _logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def find_start(config: TrainConfig, *, data_fingerprint: str) -> Path | None:
     return newest
 
 
-def set_state(engine: Engine, config: TrainConfig, start: Path | None) -> Progress:
+def set_state(engine: TrainingEngine, config: TrainConfig, start: Path | None) -> Progress:
     """Give the engine the weights (and, on resume, the optimizer state) it starts with. Collective."""
     if start is not None:
         manifest = read_checkpoint_manifest(start)

@@ -10,6 +10,7 @@ without Apex its distributed optimizer loses Adam's step or, on resume, counts i
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ from megatron_codex.model.checkpoint_files import OPTIMIZER_PREFIX
 from megatron_codex.model.initialization import initial_tensor
 from megatron_codex.model.shards import Shard
 from megatron_codex.platform.megatron_core import DistributedOptimizer, ShardedTensor, dist_checkpointing
-from megatron_codex.training.engine import Engine
+from megatron_codex.training.deepspeed_engine import DeepSpeedEngine
+from megatron_codex.training.deepspeed_state import DeepSpeedSlot, deepspeed_slots
+from megatron_codex.training.engine import Engine, TrainingEngine
 
 MEANS = ("exp_avg", "exp_avg_sq")
 """Adam's state, by torch's, Apex's and Transformer Engine's names alike."""
@@ -66,7 +69,7 @@ class _Slot:
         return torch.zeros_like(self.main) if state is None else state
 
 
-def initialise(engine: Engine, config: TrainConfig) -> None:
+def initialise(engine: TrainingEngine, config: TrainConfig) -> None:
     """Set the weights that a new run starts from: a function of the seed only."""
     for slot in _slots(engine):
         full = initial_tensor(
@@ -79,7 +82,7 @@ def initialise(engine: Engine, config: TrainConfig) -> None:
         _set_weight(slot, slot.shard.cut(full))
 
 
-def described_state(engine: Engine) -> dict[str, ShardedTensor]:
+def described_state(engine: TrainingEngine) -> dict[str, ShardedTensor]:
     """This rank's part of the checkpoint: every weight and mean. Collective over data-parallel groups."""
     described = []
     for slot in _slots(engine):
@@ -89,7 +92,7 @@ def described_state(engine: Engine) -> dict[str, ShardedTensor]:
     return {str(number): tensor for number, tensor in enumerate(described)}
 
 
-def load_state(engine: Engine, directory: str, *, num_updates: int | None) -> None:
+def load_state(engine: TrainingEngine, directory: str, *, num_updates: int | None) -> None:
     """Read weights, and with `num_updates` (Adam's steps so far) the optimizer's state too, from a checkpoint."""
     slots = _slots(engine)
     kinds = ("weight", *MEANS) if num_updates is not None else ("weight",)
@@ -107,7 +110,7 @@ def load_state(engine: Engine, directory: str, *, num_updates: int | None) -> No
 def _empty(shard: Shard, kind: str) -> ShardedTensor:
     key = shard.name if kind == "weight" else _mean_key(kind, shard)
     # Zeros: rows of vocabulary padding that the checkpoint does not have stay so.
-    return shard.described(key, torch.zeros(shard.parameter.shape, dtype=torch.float32))
+    return shard.described(key, torch.zeros(shard.sharded.local_shape, dtype=torch.float32))
 
 
 def _mean_key(mean: str, shard: Shard) -> str:
@@ -115,13 +118,19 @@ def _mean_key(mean: str, shard: Shard) -> str:
 
 
 @torch.no_grad()
-def _set_weight(slot: _Slot, whole: Tensor) -> None:
+def _set_weight(slot: _Slot | DeepSpeedSlot, whole: Tensor) -> None:
+    if isinstance(slot, DeepSpeedSlot):
+        slot.set_weight(whole)
+        return
     slot.shard.parameter.copy_(whole)
     if slot.main is not None:
         slot.main.copy_(slot.held(whole))
 
 
-def _set_means(slot: _Slot, means: dict[str, Tensor], num_updates: int) -> None:
+def _set_means(slot: _Slot | DeepSpeedSlot, means: dict[str, Tensor], num_updates: int) -> None:
+    if isinstance(slot, DeepSpeedSlot):
+        slot.set_means(means, num_updates)
+        return
     if slot.main is None or num_updates == 0:
         return
     state: dict[str, Tensor] = {
@@ -136,7 +145,10 @@ def _set_means(slot: _Slot, means: dict[str, Tensor], num_updates: int) -> None:
     slot.optimizer.state[slot.main] = state
 
 
-def _slots(engine: Engine) -> list[_Slot]:
+def _slots(engine: TrainingEngine) -> Sequence[_Slot | DeepSpeedSlot]:
+    if isinstance(engine, DeepSpeedEngine):
+        return deepspeed_slots(engine)
+    assert isinstance(engine, Engine)
     (optimizer,) = engine.optimizer.chained_optimizers
     return [_slot(shard, optimizer) for shard in engine.shards]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from megatron_codex.config.load import build_config, load_config, save_config
 from megatron_codex.config.training import TrainConfig
@@ -25,7 +26,7 @@ def _config(*changes: str, **top: Any) -> TrainConfig:
     for change in changes:
         path, value = change.split("=")
         section, key = path.split(".")
-        tree.setdefault(section, {})[key] = {"true": True, "false": False}.get(value, value)
+        tree.setdefault(section, {})[key] = yaml.safe_load(value)
     return build_config(TrainConfig, tree)
 
 
@@ -60,6 +61,9 @@ def _faults(*changes: str, **top: Any) -> list[str]:
         (["data.problems=p.jsonl"], "data.problems"),
         (["data.split=99,0,1", "training.eval_interval=5"], "data.split"),
         (["training.seed=-1"], "training.seed"),
+        (["deepspeed.zero_stage=3"], "deepspeed.zero_stage"),
+        (["deepspeed.zero_stage=4"], "deepspeed.zero_stage"),
+        (["deepspeed.offload_param=true"], "deepspeed.offload_param"),
         (["training.sede=1"], "training.sede"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -76,6 +80,17 @@ def test_faults_of_several_sections_come_at_once() -> None:
 def test_a_task_needs_its_own_data() -> None:
     assert _faults(task="codex_s") == ["data.problems", "data.data_prefix"]
     assert _faults(data={"problems": "p.jsonl"}, task="base") == ["data.data_prefix", "data.problems"]
+
+
+def test_deepspeed_takes_tensor_parallelism_and_refuses_the_rest() -> None:
+    taken = ["parallel.tensor_model_parallel_size=2", "parallel.recompute=full", "deepspeed.zero_stage=3"]
+    assert _config(*taken, engine="deepspeed").deepspeed.zero_stage == 3
+    refused = [
+        f"parallel.{name}=2" for name in ("pipeline_model_parallel_size", "virtual_pipeline_model_parallel_size")
+    ]
+    refused += [f"parallel.{name}=true" for name in ("sequence_parallel", "use_distributed_optimizer")]
+    found = _faults(*taken, *refused, engine="deepspeed")
+    assert sorted(found) == sorted(change.split("=")[0] for change in refused)
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,15 @@ def start_ranks(world_size: int, command: Sequence[str], directory: Path) -> lis
     processes = []
     for rank in range(world_size):
         environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "STORE": str(directory / "store")}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": _python_path(), "STORE": str(directory / "store")}
         with (directory / f"rank{rank}.log").open("wb") as log:
             processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT))
     return processes
+
+
+def _python_path() -> str:
+    """This package first, then what the tests were started with."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
