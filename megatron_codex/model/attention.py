@@ -10,6 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from megatron_codex.ops.attention import causal_attention, is_faster_here
 from megatron_codex.platform.megatron_core import MegatronModule, TransformerConfig, get_cuda_rng_tracker
 
 
@@ -37,12 +38,15 @@ class CausalAttention(MegatronModule):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
         query_BASD, key_BASD, value_BASD = (x.permute(1, 2, 0, 3) for x in (query, key, value))
-        attended_BASD = F.scaled_dot_product_attention(
-            query_BASD,
-            key_BASD,
-            value_BASD,
-            attn_mask=None if mask is None else ~mask,
-            is_causal=mask is None,
-            dropout_p=dropout,
-        )
+        if mask is None and dropout == 0.0 and is_faster_here(query_BASD):
+            attended_BASD = causal_attention(query_BASD, key_BASD, value_BASD)
+        else:
+            attended_BASD = F.scaled_dot_product_attention(
+                query_BASD,
+                key_BASD,
+                value_BASD,
+                attn_mask=None if mask is None else ~mask,
+                is_causal=mask is None,
+                dropout_p=dropout,
+            )
         return attended_BASD.permute(2, 0, 1, 3).flatten(2)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.parallel import ParallelConfig
+from megatron_codex.ops.rows import gelu
 from megatron_codex.platform.megatron_core import TransformerConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -35,7 +34,7 @@ def transformer_config(model: ModelConfig, parallel: ParallelConfig, *, precisio
             hidden_dropout=model.hidden_dropout,
             attention_dropout=model.attention_dropout,
             layernorm_epsilon=model.layernorm_epsilon,
-            activation_func=partial(F.gelu, approximate="tanh"),
+            activation_func=gelu,
             # The weights come from model/initialization.py: megatron-core's own depend on the layout.
             use_cpu_initialization=not torch.cuda.is_available(),
             init_method=_leave_alone,
