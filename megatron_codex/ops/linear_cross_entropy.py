@@ -56,7 +56,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             log_sums_N=log_sums_N,
             gradients_N=gradients_N,
         )
-        return torch.mm(logits_NV, weight_VH), torch.mm(logits_NV.t(), hidden_NH), None, None, None
+        # The narrow factor laid out anew, column by column: a CPU's product is up to twice as fast for the copy.
+        by_column_NH = hidden_NH.t().contiguous().t()
+        return torch.mm(logits_NV, weight_VH), torch.mm(logits_NV.t(), by_column_NH), None, None, None
 
 
 def linear_cross_entropy(
