@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from megatron_codex.ops import rows
+from megatron_codex.platform.cpu import by_narrow_columns
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -56,9 +57,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             log_sums_N=log_sums_N,
             gradients_N=gradients_N,
         )
-        # The narrow factor laid out anew, column by column: a CPU's product is up to twice as fast for the copy.
-        by_column_NH = hidden_NH.t().contiguous().t()
-        return torch.mm(logits_NV, weight_VH), torch.mm(logits_NV.t(), by_column_NH), None, None, None
+        gradient_NV, hidden_NH = by_narrow_columns(logits_NV, hidden_NH)
+        return torch.mm(logits_NV, weight_VH), torch.mm(gradient_NV.t(), hidden_NH), None, None, None
 
 
 def linear_cross_entropy(
