@@ -102,10 +102,11 @@ class CudaNamesOnCpu(TorchFunctionMode):
 def by_narrow_columns(gradient: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """The factors of a linear layer's weight gradient, gradient.t() @ inputs, as matrices [N, out] and [N, in].
 
-    In bf16 on a CPU the narrower one is laid out anew, column by column: the product is up to three times as fast then.
+    On a CPU the narrower one is laid out anew, column by column: in bf16 the product is up to three times as fast then,
+    in fp32 that of the output layer by a quarter.
     """
     gradient_NO, inputs_NI = gradient.reshape(-1, gradient.shape[-1]), inputs.reshape(-1, inputs.shape[-1])
-    if gradient_NO.dtype == torch.bfloat16 and gradient_NO.device == _CPU:
+    if gradient_NO.device == _CPU:
         if inputs_NI.shape[1] <= gradient_NO.shape[1]:
             inputs_NI = inputs_NI.t().contiguous().t()
         else:
