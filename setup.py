@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "megatron_codex/__init__.py").read_text()).group(1)
 
 # megatron-core is pinned: megatron_codex/platform adapts this version's CUDA calls to the CPU, name by name,
-# and newer releases need Python 3.12. psutil is an undeclared need of its dist_checkpointing, which hangs without it.
+# and newer releases need Python 3.12. psutil is an undeclared need of its dist_checkpointing.
 CORE = [
     "torch>=2.13",
     "megatron-core==0.16.1",
@@ -40,6 +40,7 @@ EXTRAS = {
     "nltk": ["nltk>=3.9"],
     "docs": ["mkdocs>=1.6"],
     "dev": [
+        "deepspeed==0.19.8",
         "nltk>=3.9",
         "pytest>=8.2",
         "hypothesis>=6.100",
@@ -51,6 +52,8 @@ EXTRAS = {
         "mpi4py>=4",
         "openmpi",
         "submitit>=1.5.4",
+        "transformers>=4.50",
+        "safetensors>=0.5",
         "types-PyYAML",
         "types-psutil",
         "types-tqdm",
@@ -82,7 +85,11 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["megatron_codex", "megatron_codex.*"]),
     ext_modules=[CPU_LIBRARY],
-    package_data={"megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"], "megatron_codex": ["py.typed"]},
+    package_data={
+        "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
+        "megatron_codex.planning": ["hardware/*.yaml"],
+        "megatron_codex": ["py.typed"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
 )

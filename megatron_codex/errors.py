@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from megatron_codex.rank import is_first_rank, launched_rank
+
 EXIT_WORK_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -66,6 +68,14 @@ def _restore(cls: type[InputError], args: tuple[object, ...], attributes: dict[s
 
 class WorkError(RuntimeError):
     """The work itself failed (a rank died, a project's tests did not run): one line, exit code 1."""
+
+
+class LostRankError(WorkError):
+    """A rank of the run is gone: said by the first of those that are left."""
+
+    def __init__(self, message: str, *, speaker: int) -> None:
+        super().__init__(message)
+        self.speaker = speaker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +134,8 @@ def run_command(main: Callable[[], object]) -> None:
     try:
         main()
     except (InputError, WorkError) as error:
-        if os.environ.get("RANK", "0") == "0":
+        speaks = str(error.speaker) == launched_rank() if isinstance(error, LostRankError) else is_first_rank()
+        if speaks:
             _say(str(error))
         sys.exit(EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_WORK_FAILED)
     except KeyboardInterrupt:

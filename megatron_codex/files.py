@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,7 +14,6 @@ from typing import IO, Any
 from megatron_codex.errors import InputError
 
 _BLOCK_BYTES = 1 << 20
-_LOCK = "lock"
 
 
 @contextmanager
@@ -59,32 +57,6 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
         sync_directory(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def resumable_directory(output: Path) -> Iterator[Path]:
-    """Yield OUTPUT.partial, for work that a later run continues: on success it is removed, on an error it stays.
-
-    It is removed on an error, too, when nothing but its lock is in it. One process at a time works in it.
-    Raises: InputError when `output` exists, or another process is at work on it.
-    """
-    require_absent(output)
-    directory = output.with_name(f"{output.name}.partial")
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = directory / _LOCK
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            rule = "another process is at work on this output"
-            raise InputError(str(directory), rule=rule, remedy="wait for it, or name another output") from error
-        try:
-            yield directory
-        except BaseException:
-            if not any(path.is_file() and path != lock for path in directory.rglob("*")):
-                shutil.rmtree(directory)
-            raise
-        shutil.rmtree(directory)
 
 
 def require_file(path: Path | str, what: str) -> Path:

@@ -10,15 +10,18 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from megatron_codex.rank import is_first_rank, launched_rank
+
 T = TypeVar("T")
 
 
 def configure_logging(level: int = logging.INFO) -> None:
     """Send the library's log lines to stderr; other ranks than 0 speak only from WARNING up, with their rank."""
-    rank = os.environ.get("RANK", "0")
-    form = "%(asctime)s %(name)s: %(message)s" if rank == "0" else f"%(asctime)s rank {rank} %(name)s: %(message)s"
+    form = "%(asctime)s %(name)s: %(message)s"
+    if not is_first_rank():
+        form = f"%(asctime)s rank {launched_rank()} %(name)s: %(message)s"
     logging.basicConfig(stream=sys.stderr, format=form, datefmt="%H:%M:%S", level=logging.WARNING)
-    logging.getLogger("megatron_codex").setLevel(level if rank == "0" else logging.WARNING)
+    logging.getLogger("megatron_codex").setLevel(level if is_first_rank() else logging.WARNING)
 
 
 def progress(iterable: Iterable[T], *, total: int | None, description: str, unit: str) -> Iterator[T]:
@@ -31,7 +34,7 @@ def progress(iterable: Iterable[T], *, total: int | None, description: str, unit
         desc=description,
         unit=f" {unit}",
         file=sys.stderr,
-        disable=os.environ.get("RANK", "0") != "0",
+        disable=not is_first_rank(),
         mininterval=0.2 if terminal else 10.0,
         dynamic_ncols=terminal,
     )

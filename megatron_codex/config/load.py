@@ -107,6 +107,20 @@ def read_yaml(path: Path | str) -> Tree:
     return tree
 
 
+def merge_tree(tree: Tree, other: Mapping[str, Any]) -> None:
+    """Put the values of another mapping into `tree`: its sections are joined, its other values win.
+
+    >>> tree = {"optimizer": {"lr": 1.0}, "task": "base"}; merge_tree(tree, {"optimizer": {"min_lr": 0.0}}); tree
+    {'optimizer': {'lr': 1.0, 'min_lr': 0.0}, 'task': 'base'}
+    """
+    for key, value in other.items():
+        mine = tree.get(key)
+        if isinstance(mine, dict) and isinstance(value, Mapping):
+            merge_tree(mine, value)
+        else:
+            tree[key] = value
+
+
 def apply_override(tree: Tree, override: str) -> None:
     """Set one `section.key=value` in a nested mapping; the value is read as YAML.
 

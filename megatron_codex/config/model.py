@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from megatron_codex.config.presets import PRESETS, PresetName
 from megatron_codex.errors import Fault, raise_faults
@@ -30,6 +30,14 @@ class ModelConfig:
     """Positions the model has embeddings for, in tokens."""
     ffn_hidden_size: int | None = None
     """Inner width of the MLP, in channels; none: 4 x hidden_size."""
+    attention_pattern: Literal["dense", "alternating"] = "dense"
+    """dense: every layer sees the whole past; alternating: every second layer, from the second on, sees the last
+    band_width positions only (GPT-3, section 2.1; which of the two comes first is not published)."""
+    band_width: int | None = None
+    """alternating: positions a banded layer sees, its own included, in tokens."""
+    attention_backend: Literal["sdpa", "unfused", "flash"] = "sdpa"
+    """Program of attention, equal but for rounding: torch's scaled_dot_product_attention, plain products and softmax
+    (S x S scores in memory), or the flash kernel alone (CUDA and bf16, no masks; not run by this project's tests)."""
     hidden_dropout: float = 0.0
     """Probability of dropping a channel after embedding, attention and MLP, in training."""
     attention_dropout: float = 0.0
@@ -53,6 +61,7 @@ class ModelConfig:
             remedy = f"for example {min(divisors, key=lambda n: abs(n - self.num_attention_heads))}"
             value, others = self.num_attention_heads, ("hidden_size",)
             faults.append(Fault(field="num_attention_heads", value=value, rule=rule, remedy=remedy, others=others))
+        faults += self._attention_faults()
         for name in ("hidden_dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 remedy = "0 switches dropout off"
@@ -71,6 +80,31 @@ class ModelConfig:
         for name in missing:
             object.__setattr__(self, name, getattr(PRESETS[self.preset], name))
         return []
+
+    def _attention_faults(self) -> list[Fault]:
+        field, others = "band_width", ("attention_pattern",)
+        if self.attention_pattern == "dense":
+            if self.band_width is None:
+                return []
+            rule, remedy = "is not read with attention_pattern = dense", "leave it out, or give alternating"
+            return [Fault(field=field, value=self.band_width, rule=rule, remedy=remedy, others=others)]
+        if self.band_width is None:
+            rule, remedy = "is required by attention_pattern = alternating", "for example 256"
+            return [Fault(field=field, rule=rule, remedy=remedy, others=others)]
+        if self.band_width < 1:
+            rule, remedy = "must be at least 1", "1 sees one's own position only"
+            return [Fault(field=field, value=self.band_width, rule=rule, remedy=remedy)]
+        if self.attention_backend == "flash":
+            rule = "cannot mask a band (attention_pattern = alternating): torch's flash kernel takes no mask"
+            field, remedy, others = "attention_backend", "give sdpa", ("attention_pattern",)
+            return [Fault(field=field, value="flash", rule=rule, remedy=remedy, others=others)]
+        return []
+
+    @property
+    def attention_bands(self) -> tuple[int | None, ...]:
+        """For each layer the positions it sees, its own included; None: the whole past."""
+        banded = self.attention_pattern == "alternating"
+        return tuple(self.band_width if banded and layer % 2 else None for layer in range(self.num_layers))
 
     @property
     def mlp_size(self) -> int:
@@ -91,5 +125,5 @@ class ModelConfig:
 
     def architecture(self) -> dict[str, Any]:
         """What two models must share for the weights of one to mean the same in the other."""
-        names = (*_SHAPE, "layernorm_epsilon")
+        names = (*_SHAPE, "layernorm_epsilon", "attention_pattern", "band_width")
         return {name: getattr(self, name) for name in names} | {"ffn_hidden_size": self.mlp_size}

@@ -11,6 +11,8 @@ from typing import Literal
 
 from megatron_codex.errors import Fault, raise_faults
 
+_STAGE_LAYERS = ("num_layers_in_first_pipeline_stage", "num_layers_in_last_pipeline_stage")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelConfig:
@@ -22,6 +24,12 @@ class ParallelConfig:
     """Ranks that share the layers, as consecutive stages."""
     virtual_pipeline_model_parallel_size: int | None = None
     """Chunks of layers a pipeline rank holds (interleaved schedule); none: one."""
+    num_layers_in_first_pipeline_stage: int | None = None
+    """Layers of the first stage where stages are not alike; none: its even share."""
+    num_layers_in_last_pipeline_stage: int | None = None
+    """Layers of the last stage, which also computes the loss, where stages are not alike; none: its even share."""
+    context_parallel_size: int = 1
+    """Ranks that share the sequence in attention: 1 only (megatron-core 0.16.1 needs Transformer Engine for more)."""
     sequence_parallel: bool = False
     """Share layer norms and dropout over the tensor-parallel ranks too, along the sequence."""
     use_distributed_optimizer: bool = False
@@ -34,15 +42,25 @@ class ParallelConfig:
     """Activations that are computed again in the backward pass instead of kept: none, attention, or whole layers."""
 
     def __post_init__(self) -> None:
-        counts = ["tensor_model_parallel_size", "pipeline_model_parallel_size"]
-        counts += (
-            ["virtual_pipeline_model_parallel_size"] if self.virtual_pipeline_model_parallel_size is not None else []
-        )
         faults = [
             Fault(field=name, value=getattr(self, name), rule="must be at least 1", remedy="1 switches it off")
-            for name in counts
+            for name in ("tensor_model_parallel_size", "pipeline_model_parallel_size")
             if getattr(self, name) < 1
         ]
+        faults += [
+            Fault(field=name, value=getattr(self, name), rule="must be at least 1", remedy="leave it out")
+            for name in ("virtual_pipeline_model_parallel_size", *_STAGE_LAYERS)
+            if getattr(self, name) is not None and getattr(self, name) < 1
+        ]
+        if self.context_parallel_size != 1:
+            rule = (
+                "must be 1: in megatron-core 0.16.1 only Transformer Engine's attention shares a sequence over ranks, "
+                "and layers here are plain torch's, on CPU and GPU alike"
+            )
+            remedy = "give sequence_parallel or recompute for long sequences"
+            faults.append(
+                Fault(field="context_parallel_size", value=self.context_parallel_size, rule=rule, remedy=remedy)
+            )
         for field, other, remedy in self._broken_needs():
             rule = f"needs {other}"
             faults.append(Fault(field=field, value=getattr(self, field), rule=rule, remedy=remedy, others=(other,)))
@@ -57,6 +75,10 @@ class ParallelConfig:
         if (self.virtual_pipeline_model_parallel_size or 1) > 1 and self.pipeline_model_parallel_size == 1:
             remedy = "give pipeline_model_parallel_size of 2 or more, or leave the virtual size out"
             broken.append(("virtual_pipeline_model_parallel_size", "pipeline_model_parallel_size", remedy))
+        for field in _STAGE_LAYERS:
+            if getattr(self, field) is not None and self.pipeline_model_parallel_size == 1:
+                remedy = "give pipeline_model_parallel_size of 2 or more, or leave it out"
+                broken.append((field, "pipeline_model_parallel_size", remedy))
         if self.overlap_param_gather:
             remedy = "switch it on, or overlap_param_gather off"
             needs = ("use_distributed_optimizer", "overlap_grad_reduce")
@@ -72,6 +94,18 @@ class ParallelConfig:
     def num_chunks(self) -> int:
         """Chunks of layers a pipeline rank holds."""
         return self.virtual_pipeline_model_parallel_size or 1
+
+    def layers_of_stages(self, num_layers: int) -> tuple[int, ...] | None:
+        """Layers of each pipeline stage, first to last; None where they cannot be shared out so."""
+        size, chunks = self.pipeline_model_parallel_size, self.num_chunks
+        first, last = self.num_layers_in_first_pipeline_stage, self.num_layers_in_last_pipeline_stage
+        num_alike = size - (first is not None) - (last is not None)
+        left = num_layers - (first or 0) - (last or 0)
+        alike = left // num_alike if num_alike else 0
+        if alike * num_alike != left or (num_alike and alike < 1):
+            return None
+        stages = [*([first] if first else []), *[alike] * num_alike, *([last] if last else [])]
+        return tuple(stages) if all(layers % chunks == 0 for layers in stages) else None
 
     @property
     def interleaved(self) -> bool:

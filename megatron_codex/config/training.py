@@ -5,16 +5,20 @@ Rules that join several sections are checked here; those that need the number of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from megatron_codex.config.data import DataConfig
+from megatron_codex.config.deepspeed import DeepSpeedConfig
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.optimizer import OptimizerConfig
 from megatron_codex.config.parallel import ParallelConfig
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.errors import Fault, raise_faults
+
+_STAGE_LAYERS = ("num_layers_in_first_pipeline_stage", "num_layers_in_last_pipeline_stage")
 
 Task = Literal["base", "codex_s", "codex_d"]
 
@@ -45,21 +49,40 @@ class TrainingConfig:
     """Steps between checkpoints, and one at the end; 0: only at the end."""
     keep_checkpoints: int = 2
     """Newest checkpoints to keep; 0 keeps all."""
+    loss_spike_factor: float | None = None
+    """A batch whose loss is not finite, or more than this many times the mean of the last loss_spike_window losses, is
+    skipped: weights stay, and it is counted. None: no batch is skipped, and a loss that is not finite ends the run."""
+    loss_spike_window: int = 32
+    """Steps whose losses a spike is measured against; before there are so many, only a loss that is not finite is
+    one."""
+    max_skipped_in_a_row: int = 5
+    """Batches skipped one after the other with which the run ends: its weights are spoilt, not the batches."""
+    keep_interval: int = 0
+    """Checkpoints whose step is a multiple of this are kept for good; 0: none."""
+    asynchronous_saves: bool = False
+    """Write checkpoints while training goes on, from a copy in memory (12 bytes for each parameter a rank owns)."""
     init_from: Path | None = None
     """Checkpoint (step, checkpoints or run directory) whose weights the run starts from; none: random weights."""
-    resume: Literal["auto", "never"] = "auto"
-    """auto: continue from output_dir's newest whole checkpoint, if there is one; never: refuse when there is one."""
+    resume: str = "auto"
+    """auto: continue from output_dir's newest whole checkpoint, if there is one; never: refuse when there is one; a
+    step directory: continue from that one, whose run this must be."""
 
     def __post_init__(self) -> None:
         at_least = {"train_iters": 1, "global_batch_size": 1, "micro_batch_size": 1, "log_interval": 1}
-        at_least |= dict.fromkeys(("eval_interval", "eval_iters", "save_interval", "keep_checkpoints", "seed"), 0)
-        raise_faults(
-            [
-                Fault(field=name, value=getattr(self, name), rule=f"must be at least {least}", remedy="see --help")
-                for name, least in at_least.items()
-                if getattr(self, name) < least
-            ]
+        at_least |= {"loss_spike_window": 1, "max_skipped_in_a_row": 1}
+        at_least |= dict.fromkeys(
+            ("eval_interval", "eval_iters", "save_interval", "keep_checkpoints", "keep_interval", "seed"), 0
         )
+        faults = [
+            Fault(field=name, value=getattr(self, name), rule=f"must be at least {least}", remedy="see --help")
+            for name, least in at_least.items()
+            if getattr(self, name) < least
+        ]
+        factor = self.loss_spike_factor
+        if factor is not None and not factor > 1:
+            rule, remedy = "must be more than 1", "for example 2, or leave it out"
+            faults.append(Fault(field="loss_spike_factor", value=factor, rule=rule, remedy=remedy))
+        raise_faults(faults)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +99,21 @@ class TrainConfig:
     """What is read."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     """The layout over ranks."""
+    engine: Literal["megatron", "deepspeed"] = "megatron"
+    """Who trains: megatron-core in any layout, or DeepSpeed's ZeRO with tensor parallelism (docs/engines.md)."""
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    """DeepSpeed's settings."""
     optimizer: OptimizerConfig
     """AdamW and its schedule."""
     training: TrainingConfig
     """The run."""
 
     def __post_init__(self) -> None:
-        raise_faults([*self._data_faults(), *self._tensor_faults(), *self._pipeline_faults(), *self._batch_faults()])
+        raise_faults(self._faults())
+
+    def _faults(self) -> list[Fault]:
+        faults = [*self._data_faults(), *self._attention_faults(), *self._tensor_faults(), *self._pipeline_faults()]
+        return [*faults, *self._engine_faults(), *self._batch_faults()]
 
     def _data_faults(self) -> list[Fault]:
         reads = {"base": ("data_prefix",), "codex_s": ("problems",), "codex_d": ("problems",)}[self.task]
@@ -108,38 +139,85 @@ class TrainConfig:
             faults.append(Fault(field="data.split", value=self.data.split, rule=rule, remedy=remedy))
         return faults
 
+    def _attention_faults(self) -> list[Fault]:
+        if self.model.attention_backend != "flash":
+            return []
+        field, faults = "model.attention_backend", []
+        if self.task != "base" or self.data.reset_attention_at_documents:
+            masked = f"task {self.task}" if self.task != "base" else "data.reset_attention_at_documents"
+            rule = f"cannot mask documents and padding, which {masked} needs: torch's flash kernel takes no mask"
+            others = ("task", "data.reset_attention_at_documents")
+            faults.append(Fault(field=field, value="flash", rule=rule, remedy="give sdpa", others=others))
+        if self.training.precision != "bf16":
+            rule = f"cannot compute in training.precision = {self.training.precision}: torch's flash kernel has none"
+            remedy = "give sdpa, or training.precision=bf16"
+            faults.append(Fault(field=field, value="flash", rule=rule, remedy=remedy, others=("training.precision",)))
+        return faults
+
     def _tensor_faults(self) -> list[Fault]:
         size = self.parallel.tensor_model_parallel_size
         widths = {"num_attention_heads": self.model.num_attention_heads, "ffn_hidden_size": self.model.mlp_size}
-        name = "parallel.tensor_model_parallel_size"
+        broken = [f"model.{width} = {value}" for width, value in widths.items() if value % size]
+        if not broken:
+            return []
         return [
             Fault(
-                field=name,
+                field="parallel.tensor_model_parallel_size",
                 value=size,
-                rule=f"must divide model.{width} = {value}",
-                remedy=f"for example {_largest_divisor(value, size)}",
-                others=(f"model.{width}", "model.hidden_size"),
+                rule=f"must divide {' and '.join(broken)}",
+                remedy=f"for example {_largest_divisor(math.gcd(*widths.values()), size)}",
+                others=("model.num_attention_heads", "model.ffn_hidden_size", "model.hidden_size"),
             )
-            for width, value in widths.items()
-            if value % size
         ]
 
     def _pipeline_faults(self) -> list[Fault]:
-        size, chunks = self.parallel.pipeline_model_parallel_size, self.parallel.num_chunks
-        layers = self.model.num_layers
-        name = "virtual_pipeline_model_parallel_size" if chunks > 1 and layers % size == 0 else None
-        name = f"parallel.{name or 'pipeline_model_parallel_size'}"
-        if size > layers:
-            rule = f"must not exceed model.num_layers = {layers}"
-        elif layers % (size * chunks):
-            stages = f"{size} stages of {chunks} chunks" if chunks > 1 else f"{size} stages"
-            rule = f"{stages} must share model.num_layers = {layers} evenly"
-        else:
+        parallel, layers = self.parallel, self.model.num_layers
+        if parallel.layers_of_stages(layers) is not None:
             return []
-        value = chunks if name.endswith("virtual_pipeline_model_parallel_size") else size
-        limit = layers // size if name.endswith("virtual_pipeline_model_parallel_size") else layers
-        remedy = f"for example {_largest_divisor(limit, value)}"
-        return [Fault(field=name, value=value, rule=rule, remedy=remedy, others=("model.num_layers",))]
+        size, chunks = parallel.pipeline_model_parallel_size, parallel.num_chunks
+        stages = f"{size} stages of {chunks} chunks" if chunks > 1 else f"{size} stages"
+        rule = f"{stages} must share model.num_layers = {layers} evenly"
+        sized = [name for name in _STAGE_LAYERS if getattr(parallel, name) is not None]
+        if sized:
+            name, value = sized[-1], getattr(parallel, sized[-1])
+            rule = f"{stages} must share model.num_layers = {layers}: what the sized ones leave, the others evenly"
+            remedy = "give both num_layers_in_first_pipeline_stage and num_layers_in_last_pipeline_stage"
+        elif chunks > 1 and layers % size == 0:
+            name, value = "virtual_pipeline_model_parallel_size", chunks
+            remedy = f"for example {_largest_divisor(layers // size, chunks)}"
+        else:
+            name, value = "pipeline_model_parallel_size", size
+            remedy = f"for example {_largest_divisor(layers, size)}{self._uneven_stages()}"
+            rule = rule if size <= layers else f"must not exceed model.num_layers = {layers}"
+        others = ("model.num_layers", *(f"parallel.{other}" for other in sized[:-1]))
+        return [Fault(field=f"parallel.{name}", value=value, rule=rule, remedy=remedy, others=others)]
+
+    def _uneven_stages(self) -> str:
+        """The last stage's size nearest to an even share with which the layers can be shared out, as a remedy."""
+        layers, share = self.model.num_layers, self.model.num_layers // self.parallel.pipeline_model_parallel_size
+        for last in sorted(range(1, layers), key=lambda last: abs(last - share)):
+            uneven = replace(self.parallel, num_layers_in_last_pipeline_stage=last)
+            if uneven.layers_of_stages(layers) is not None:
+                return f", or parallel.num_layers_in_last_pipeline_stage={last}"
+        return ""
+
+    def _engine_faults(self) -> list[Fault]:
+        """What an engine does not read: nothing that is given may be passed over."""
+        if self.engine == "megatron":
+            rule, remedy = "is read with engine=deepspeed only", "give engine=deepspeed, or leave it out"
+            unread = _changed(self.deepspeed, DeepSpeedConfig(), where="deepspeed")
+        else:
+            rule = "is not what engine=deepspeed can do"
+            remedy = "leave it out (ZeRO shares what it would share), or give engine=megatron"
+            unread = _changed(self.parallel, ParallelConfig(), where="parallel")
+            for read in ("parallel.tensor_model_parallel_size", "parallel.recompute"):
+                unread.pop(read, None)
+            if self.training.loss_spike_factor is not None:  # ZeRO cannot drop the gradients of a step
+                unread["training.loss_spike_factor"] = self.training.loss_spike_factor
+        return [
+            Fault(field=name, value=value, rule=rule, remedy=remedy, others=("engine",))
+            for name, value in unread.items()
+        ]
 
     def _batch_faults(self) -> list[Fault]:
         """What holds for any number of ranks; the rest is in world_size_faults."""
@@ -183,6 +261,11 @@ class TrainConfig:
     def lr_decay_iters(self) -> int:
         """Step at which the learning rate has decayed."""
         return self.optimizer.lr_decay_iters or self.training.train_iters
+
+
+def _changed(section: object, default: object, *, where: str) -> dict[str, object]:
+    """The fields of a section that are not at their defaults, by dotted path."""
+    return {f"{where}.{name}": value for name, value in vars(section).items() if value != getattr(default, name)}
 
 
 def _largest_divisor(value: int, limit: int) -> int:

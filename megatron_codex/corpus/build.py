@@ -25,21 +25,17 @@ from numpy.typing import NDArray
 from megatron_codex.config.corpus import CorpusConfig
 from megatron_codex.corpus.candidates import CONTAMINATED, DUPLICATE, KEPT, NEAR_DUPLICATE, REASONS, Tally
 from megatron_codex.corpus.discover import Unit, find_units
+from megatron_codex.corpus.divide import divide_units
 from megatron_codex.corpus.duplicates import find_duplicates
 from megatron_codex.corpus.execution import RunTasks, executor
 from megatron_codex.corpus.pack import CODES, OUTCOMES, Shard, plan_shards, write_shard
 from megatron_codex.corpus.parts import Extraction, PartList, extract, extraction_of, read_counts, read_facts
 from megatron_codex.corpus.passes import contaminated, near_duplicates, require_problems
 from megatron_codex.errors import InputError
-from megatron_codex.files import (
-    atomic_file,
-    require_absent,
-    resumable_directory,
-    sha256_file,
-    sync_directory,
-)
+from megatron_codex.files import atomic_file, require_absent, sha256_file, sync_directory
 from megatron_codex.jsonl import write_jsonl
 from megatron_codex.manifest import write_manifest
+from megatron_codex.unfinished import partial_path, unfinished_work
 
 Codes = NDArray[np.uint8]
 
@@ -73,14 +69,18 @@ def build_corpus(config: CorpusConfig) -> CorpusSummary | None:
     None: on MPI ranks but the first, which work for it. Raises: InputError when an input is missing, damaged as a whole
     or of no known kind, when the output exists, or when nothing is kept; WorkError when workers die again and again.
     """
-    with executor(config, folder=Path(f"{config.output}.partial/slurm")) as run:
+    with executor(config, folder=partial_path(config.output) / "slurm") as run:
         if run is None:
             return None
         require_absent(config.output)
         require_problems(config.decontamination)
         units = find_units(config)
-        with resumable_directory(config.output) as work:
-            return _build(config, units, run, work)
+        # Parts are named by what they are made of: those that fit are of use to any build, and after bad input too.
+        fingerprint = {"command": "build_corpus"}
+        with unfinished_work(
+            config.output, fingerprint=fingerprint, outputs=(config.output,), keep_on_bad_input=True
+        ) as work:
+            return _build(config, units, run, work.directory)
 
 
 def _build(config: CorpusConfig, units: Sequence[Unit], run: RunTasks, work: Path) -> CorpusSummary:
@@ -124,6 +124,7 @@ def _read_all(
 ) -> tuple[list[Extraction], Tally, dict[Path, list[str]]]:
     """Each unit's task, done; the counts of all; the digests of each input's units."""
     folder.mkdir(exist_ok=True)
+    units = divide_units(units, config, run=run, folder=folder)
     extractions = [extraction_of(unit, folder, config) for unit in units]
     run(partial(extract, config=config), extractions, done=Extraction.is_done, description="read and filter")
     tally = Tally()

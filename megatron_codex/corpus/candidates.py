@@ -11,6 +11,7 @@ KEPT = "kept"
 NOT_A_FILE = "not_a_file"
 UNREADABLE = "unreadable"
 ARCHIVE_TOO_LARGE = "archive_too_large"
+STALLED = "stalled"
 BROKEN_NOTEBOOK = "broken_notebook"
 NOT_PYTHON = "not_python"
 TOO_LARGE = "too_large"
@@ -29,6 +30,7 @@ REASONS = {
     NOT_A_FILE: "a link, pipe or device with a source file's name, or a repository's submodule",
     UNREADABLE: "could not be read, or the archive is damaged or ends early (counted once for the archive)",
     ARCHIVE_TOO_LARGE: "holds more than max_archive_bytes (counted once for the archive, what came before is read)",
+    STALLED: "git gave nothing for git_timeout_s (counted once for the repository, what came before is read)",
     NOT_PYTHON: "a table's row or a notebook in none of the languages that are read",
     BROKEN_NOTEBOOK: "a notebook that is not JSON of nbformat 3 or 4",
     TOO_LARGE: "of max_file_bytes or more",

@@ -3,7 +3,8 @@
 "It is important for these tasks to be hand-written, since our models are trained on a large fraction of GitHub, which
 already contains solutions to problems from a variety of sources." The benchmarks have since been put there themselves.
 A document holds a problem when it has
-(exact) its solution or its docstring, white space aside, from the first word to the last; or
+(exact) its solution or its docstring, white space aside, from the first word to the last, unless that has too few
+    words, or too few different ones, to be its own: many people write Euclid's algorithm in the same nine words; or
 (ngram) as many words in a row as ngram_words, of its prompt and solution or of its tests, that tell the problem. Words
     are compared (words.py says what they are), so that layout, punctuation and case do not matter.
 Words tell a problem when no more than four problems have them and at least half are different names; of tests, which
@@ -18,22 +19,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_codex.config.corpus import MIN_NGRAM_WORDS
+from megatron_codex.config.corpus import MIN_NGRAM_WORDS, DecontaminationConfig
 from megatron_codex.corpus.problem_texts import ProblemTexts, read_problem_texts
 from megatron_codex.corpus.words import Hashes, Positions, Words, find_words, hash_words, prefix_sums, run_hashes
-from megatron_codex.errors import InputError
 from megatron_codex.native.library import library
 
 Kind = Literal["exact", "ngram"]
-
-MIN_EXACT_WORDS = 8
-"""A docstring or solution of fewer words is not looked for by itself: other people write the same."""
 
 _MAX_TASKS = 4
 _ANCHOR_WORDS = MIN_NGRAM_WORDS
@@ -98,24 +94,21 @@ class _Table:
 class ProblemIndex:
     """The problems that a corpus may not hold, made for looking through many documents. It can be pickled."""
 
-    def __init__(self, problems: Sequence[ProblemTexts], *, ngram_words: int) -> None:
-        if ngram_words < MIN_NGRAM_WORDS:
-            rule, remedy = f"must be at least {MIN_NGRAM_WORDS}", "shorter runs of words are everywhere; give 13"
-            raise InputError("ngram_words", value=ngram_words, rule=rule, remedy=remedy)
-        self.ngram_words = ngram_words
+    def __init__(self, problems: Sequence[ProblemTexts], config: DecontaminationConfig) -> None:
+        self.ngram_words = config.ngram_words
         self.task_ids = tuple(problem.task_id for problem in problems)
-        self.short_solutions: tuple[str, ...] = tuple(
-            problem.task_id for problem in problems if len(_words(problem.solution).starts) < MIN_EXACT_WORDS
+        self.common_solutions: tuple[str, ...] = tuple(
+            problem.task_id for problem in problems if not _is_own(_words(problem.solution), config)
         )
-        """Problems whose solution is too short to be looked for by itself: a document with only that is no hit."""
-        self._exact = _exact_texts(problems)
-        self._ngrams = _ngrams(problems, ngram_words)
+        """Problems whose solution is not looked for by itself: a document with only that is no hit."""
+        self._exact = _exact_texts(problems, config)
+        self._ngrams = _ngrams(problems, config.ngram_words)
         self._anchor_table, self._ngram_table = _Table(self._exact), _Table(self._ngrams)
 
     @classmethod
-    def from_files(cls, paths: Iterable[Path | str], *, ngram_words: int) -> ProblemIndex:
-        """The problems of all files. Raises: InputError naming file and line for what is no problem."""
-        return cls([problem for path in paths for problem in read_problem_texts(path)], ngram_words=ngram_words)
+    def from_files(cls, config: DecontaminationConfig) -> ProblemIndex:
+        """The problems of config's files. Raises: InputError naming file and line for what is no problem."""
+        return cls([problem for path in config.problems for problem in read_problem_texts(path)], config)
 
     def hits(self, data: bytes | memoryview, offsets: NDArray[np.int64]) -> list[Hit]:
         """The problems in data[offsets[i]:offsets[i + 1]] for each i, by document, then in the problems' order.
@@ -178,14 +171,22 @@ class ProblemIndex:
                 yield _Match(task, "ngram", position, self.ngram_words)
 
 
-def _exact_texts(problems: Sequence[ProblemTexts]) -> dict[int, list[_Exact]]:
+def _is_own(words: Words, config: DecontaminationConfig) -> bool:
+    """Whether a text has words enough, and different ones enough, that hardly anybody else has written it."""
+    num_words = len(words.starts)
+    if num_words < config.min_exact_words:
+        return False
+    return len(set(words.text(0, num_words).split())) >= config.min_exact_different_words
+
+
+def _exact_texts(problems: Sequence[ProblemTexts], config: DecontaminationConfig) -> dict[int, list[_Exact]]:
     """By the hash of an anchor: the longest six words in a row, which ordinary code is least likely to have."""
     found: dict[int, list[_Exact]] = defaultdict(list)
     for task, problem in enumerate(problems):
         for text in dict.fromkeys((problem.solution, problem.docstring)):
             words = _words(text)
             num_words = len(words.starts)
-            if num_words < MIN_EXACT_WORDS:
+            if not _is_own(words, config):
                 continue
             whole = text.encode("utf-8", "replace")[words.starts[0] : words.ends[-1]]
             runs = run_hashes(prefix_sums(hash_words(words)), _ANCHOR_WORDS)

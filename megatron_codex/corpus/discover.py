@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,19 @@ class Unit:
     """Which files in it are read."""
     max_archive_bytes: int = _MAX_ARCHIVE_BYTES
     """Bytes of an archive or repository after decompression."""
+    git_timeout_s: float = CorpusConfig.git_timeout_s
+    """Seconds that git may give nothing."""
+    begin: int = 0
+    """First byte of a plain tar or JSON Lines file, or first row group of Parquet, of a unit that is a range of it."""
+    end: int = sys.maxsize
+    """One past the last."""
+    licence: tuple[str, str] | None = None
+    """Of a range of a tar: folder and licence of the package metadata before it."""
+
+    def __str__(self) -> str:
+        """For people: which one of many it is."""
+        name = str(self.path / self.names[0] if self.names else self.path)
+        return name if (self.begin, self.end) == (0, sys.maxsize) else f"{name} (from {self.begin})"
 
 
 def find_units(config: CorpusConfig) -> list[Unit]:
@@ -75,7 +89,15 @@ def find_units(config: CorpusConfig) -> list[Unit]:
         units += found
     if any(unit.kind == "git" for unit in units):
         require_git()
-    return [replace(unit, selection=selection, max_archive_bytes=config.max_archive_bytes) for unit in units]
+    return [
+        replace(
+            unit,
+            selection=selection,
+            max_archive_bytes=config.max_archive_bytes,
+            git_timeout_s=config.git_timeout_s,
+        )
+        for unit in units
+    ]
 
 
 def kind_of(name: str) -> Kind | None:

@@ -7,7 +7,6 @@ the tasks only: not on how many work, where, or who is done first.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import multiprocessing
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from megatron_codex.config.execution import ExecutionConfig
+from megatron_codex.corpus.slurm_arrays import SlurmArrays
 from megatron_codex.errors import InputError, WorkError
 from megatron_codex.log import progress
 
@@ -56,7 +56,7 @@ def executor(execution: ExecutionConfig, *, folder: Path) -> Iterator[RunTasks |
         with _mpi_ranks() as run:
             yield None if run is None else partial(_run_missing, run)
     elif execution.executor == "slurm":
-        yield partial(_run_missing, _SlurmArrays(execution, folder))
+        yield partial(_run_missing, SlurmArrays(execution, folder))
     else:
         with closing(_Processes(execution.num_workers)) as processes:
             yield partial(_run_missing, processes)
@@ -212,70 +212,4 @@ def _attempt(function: Callable[[T], None], task: T) -> Exception | None:
         function(task)
     except Exception as error:
         return error
-    return None
-
-
-# SLURM job arrays.
-
-
-class _SlurmArrays:
-    """Each round is one array; job k of n does tasks k, k + n, ... The next round does what is left."""
-
-    def __init__(self, execution: ExecutionConfig, folder: Path) -> None:
-        if importlib.util.find_spec("submitit") is None:
-            rule, remedy = "needs submitit", "pip install 'megatron-codex[slurm]'"
-            raise InputError("executor", value="slurm", rule=rule, remedy=remedy)
-        self._num_jobs = execution.num_workers
-        self._folder = folder
-        options: dict[str, Any] = {"timeout_min": execution.slurm_minutes, "cpus_per_task": 1}
-        if execution.slurm_partition is not None:
-            options["slurm_partition"] = execution.slurm_partition
-        if execution.slurm_memory_gb is not None:
-            options["mem_gb"] = execution.slurm_memory_gb
-        self._options = options
-
-    def __call__(
-        self, function: Callable[[T], None], tasks: Sequence[T], done: Callable[[T], bool]
-    ) -> Generator[None, None, None]:
-        if len(tasks) == 1:  # not worth a place in the queue
-            function(tasks[0])
-            yield
-            return
-        submitter = _submitter(self._folder, "slurm")
-        submitter.update_parameters(**self._options)
-        for number in range(1, _MAX_TRIES + 1):
-            num_jobs = min(self._num_jobs, len(tasks))
-            shares = [list(tasks[first::num_jobs]) for first in range(num_jobs)]
-            jobs = submitter.map_array(partial(_do_share, function, done), shares)
-            failures = []
-            for job in jobs:
-                job.wait()
-                error = job.exception()
-                if error is None and isinstance(job.result(), Exception):
-                    for other in jobs:
-                        other.cancel(check=False)
-                        other.wait()
-                    raise job.result()
-                if error is not None:
-                    failures.append(f"{job.job_id}: {str(error).strip().splitlines()[-1]}")
-            left = [task for task in tasks if not done(task)]
-            yield from [None] * (len(tasks) - len(left))
-            if not left:
-                return
-            _logger.warning("round %d of %d: %d tasks left (%s)", number, _MAX_TRIES, len(left), "; ".join(failures))
-            tasks = left
-
-
-def _submitter(folder: Path, cluster: str) -> Any:
-    import submitit
-
-    return submitit.AutoExecutor(folder=folder, cluster=cluster)
-
-
-def _do_share(function: Callable[[T], None], done: Callable[[T], bool], tasks: Sequence[T]) -> Exception | None:
-    for task in tasks:
-        if not done(task):
-            error = _attempt(function, task)
-            if error is not None:
-                return error
     return None

@@ -6,7 +6,7 @@ begin in the range, in order.
 The C++ library (csrc/cpu/json) takes the texts out of the lines it has no doubt about; the others, and all where there
 is no library, go through Python's parser, which decides what they mean and says what is wrong with them.
 
-Memory: three times _BLOCK_BYTES, or three times the longest line.
+Memory: as line_ranges.py.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from megatron_codex.corpus.line_ranges import line_blocks, line_place
 from megatron_codex.corpus.text_batches import TextBatch, no_text
 from megatron_codex.errors import InputError
-from megatron_codex.jsonl import DECODE_ERRORS, not_text, open_bytes, parse_line
+from megatron_codex.jsonl import DECODE_ERRORS, not_text, parse_line
 from megatron_codex.native.library import library
-
-_BLOCK_BYTES = 8_000_000
-_COMPRESSED_READ_BYTES = 1 << 18
 
 _TEXT, _BLANK, _DOUBTFUL = range(3)  # csrc/cpu/json/lines.h
 
@@ -51,33 +48,26 @@ def line_batches(path: Path, positions: range, key: str) -> Iterator[TextBatch]:
     Raises: InputError naming file and line (from 1) of a line that is no JSON object or has no text under `key`.
     """
     num_lines = 0
-
-    def where(line: int) -> str:
-        return f"{path}:{_count_lines(path, positions.start) + num_lines + line + 1}"
-
-    with open_bytes(path) as binary:
-        is_plain = path.suffix == ".jsonl"
-        blocks = _whole_lines(binary, positions, read_bytes=_BLOCK_BYTES if is_plain else _COMPRESSED_READ_BYTES)
-        while True:
+    blocks = line_blocks(path, positions)
+    while True:
+        try:
+            block = next(blocks, None)
+        except DECODE_ERRORS as error:
+            raise not_text(line_place(path, positions, num_lines + 1), error) from error
+        if block is None:
+            return
+        found = extract_texts(block, key)
+        parsed: dict[int, bytes | None] = {}
+        for line in np.flatnonzero(found.kinds == _DOUBTFUL).tolist():
             try:
-                block = next(blocks, None)
-            except DECODE_ERRORS as error:
-                raise not_text(where(0), error) from error
-            if block is None:
-                return
-            found = extract_texts(block, key)
-            parsed: dict[int, bytes | None] = {}
-            for line in np.flatnonzero(found.kinds == _DOUBTFUL).tolist():
-                try:
-                    parsed[line] = _parsed_text(
-                        bytes(block[found.line_starts[line] : found.line_starts[line + 1]]), key
-                    )
-                except UnicodeDecodeError as error:
-                    raise not_text(where(line), error) from error
-                except InputError as error:
-                    raise InputError(where(line), value=error.value, rule=error.rule, remedy=error.remedy) from error
-            num_lines += len(found.kinds)
-            yield _batch(found, parsed)
+                parsed[line] = _parsed_text(bytes(block[found.line_starts[line] : found.line_starts[line + 1]]), key)
+            except UnicodeDecodeError as error:
+                raise not_text(line_place(path, positions, num_lines + line + 1), error) from error
+            except InputError as error:
+                where = line_place(path, positions, num_lines + line + 1)
+                raise InputError(where, value=error.value, rule=error.rule, remedy=error.remedy) from error
+        num_lines += len(found.kinds)
+        yield _batch(found, parsed)
 
 
 def extract_texts(block: memoryview, key: str) -> LineTexts:
@@ -124,61 +114,3 @@ def _batch(found: LineTexts, parsed: dict[int, bytes | None]) -> TextBatch:
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes[kept])])
     data = b"".join([*pieces, found.texts[start:]]) if parsed else found.texts
     return TextBatch(data=data, offsets=offsets, is_utf8=not parsed)  # a parsed one may hold lone surrogates
-
-
-def _whole_lines(binary: IO[bytes], positions: range, *, read_bytes: int) -> Iterator[memoryview]:
-    """The lines that begin at one of the positions, in blocks. What can be read before an error is given before it."""
-    if positions.start:
-        binary.seek(positions.start - 1)
-        position = positions.start - 1 + len(binary.readline())
-    else:
-        position = 0
-    pending = b""
-    reads = _blocks(binary, read_bytes)
-    while position < positions.stop:
-        content = next(reads, None)
-        if content is None:
-            if pending:
-                yield memoryview(pending)
-            return
-        block = pending + content
-        end = block.rfind(b"\n") + 1
-        if end > positions.stop - position:
-            # The last line that belongs here is the one that ends at the first line feed from there.
-            yield memoryview(block)[: block.index(b"\n", positions.stop - position - 1) + 1]
-            return
-        if end:
-            yield memoryview(block)[:end]
-        pending = block[end:]
-        position += end
-
-
-def _blocks(binary: IO[bytes], read_bytes: int) -> Iterator[bytes]:
-    """The stream in blocks of about _BLOCK_BYTES, the last shorter; an error comes after what was read before it."""
-    while True:
-        reads: list[bytes] = []
-        fault: Exception | None = None
-        try:
-            while len(reads) * read_bytes < _BLOCK_BYTES and (content := binary.read(read_bytes)):
-                reads.append(content)
-        except DECODE_ERRORS as error:
-            fault = error
-        if reads:
-            yield reads[0] if len(reads) == 1 else b"".join(reads)
-        if fault is not None:
-            raise fault
-        if not reads:
-            return
-
-
-def _count_lines(path: Path, end: int) -> int:
-    """Lines that begin before a position at which one begins, or in which the position lies."""
-    if end == 0:
-        return 0
-    count = 0
-    with path.open("rb") as handle:
-        while end > 0 and (content := handle.read(min(end, _BLOCK_BYTES))):
-            count += content.count(b"\n")
-            end -= len(content)
-            last = content
-    return count + (not last.endswith(b"\n"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -70,7 +70,7 @@ class Extraction:
     part: Part
 
     def __str__(self) -> str:
-        return str(self.unit.path / self.unit.names[0] if self.unit.names else self.unit.path)
+        return str(self.unit)
 
     def is_done(self) -> bool:
         """Whether the part is whole."""
@@ -83,7 +83,7 @@ class PartCounts:
 
     tally: Tally
     digest: str
-    """Hash of every candidate's name and content: what the unit held, dropped files included."""
+    """Of a unit of a directory or repository: hash of every candidate's name and content, dropped files included."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,22 +120,32 @@ class PartList:
 def extraction_of(unit: Unit, folder: Path, config: CorpusConfig) -> Extraction:
     """The unit's task. The part's name changes with the unit's files (names, sizes, times) and with what is done."""
     settings = {"filters": config_to_dict(config.filters), "keep_rejects": config.keep_rejects}
+    return Extraction(unit, Part(folder / unit_name(unit, settings)))
+
+
+def unit_name(unit: Unit, settings: Mapping[str, Any]) -> str:
+    """A name for what is made of a unit, which changes with its files, with what is read of them, and with settings."""
     chosen = [unit.selection.languages, unit.selection.notebooks, unit.max_archive_bytes]
-    content = [unit.kind, str(unit.path), unit.names, _states(unit), chosen, settings]
-    return Extraction(unit, Part(folder / xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())))
+    if unit.kind == "git":
+        chosen.append(unit.git_timeout_s)
+    of_it = [unit.begin, unit.end, unit.licence]
+    content = [unit.kind, str(unit.path), unit.names, of_it, _states(unit), chosen, settings]
+    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())
 
 
 def extract(task: Extraction, *, config: CorpusConfig) -> None:
     """Read and filter a unit; write its part. Raises: InputError as read_unit."""
     part = task.part
     tally, digest = Tally(), hashlib.sha256()
+    in_directory = task.unit.path.is_dir()  # any other input is hashed as a file
     facts: list[NDArray[Any]] = [np.empty(0, FACTS)]
     with TableWriter(part.documents, SCHEMA) as documents, TableWriter(part.rejects, REJECTS_SCHEMA) as rejects:
         for batch in _batches(read_unit(task.unit, max_bytes=config.filters.max_file_bytes)):
             examined = examine(batch, config.filters)
             for candidate, reason in zip(batch, examined.reasons, strict=True):
                 tally.count(reason, candidate.size_bytes)
-                digest.update(_identity(candidate))
+                if in_directory:
+                    digest.update(_identity(candidate))
             kept = examined.kept()
             facts.append(_facts(examined, kept))
             documents.add(_documents(examined, kept), facts[-1]["size_bytes"])

@@ -7,6 +7,7 @@ nearly the same as an earlier one, and which hold a problem. Memory: a row group
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -27,6 +28,8 @@ from megatron_codex.corpus.sketches import sketch_documents
 from megatron_codex.corpus.text_batches import array_batch
 from megatron_codex.files import atomic_file, require_file
 
+_logger = logging.getLogger(__name__)
+
 _EXCERPT_CHARS = 300
 
 
@@ -41,7 +44,10 @@ def require_problems(config: DecontaminationConfig) -> None:
     for path in config.problems:
         require_file(path, "problems of a benchmark")
     if config.problems:
-        _problem_index(config)
+        index = _problem_index(config)
+        common = ", ".join(index.common_solutions)
+        counts = (len(index.task_ids), len(index.common_solutions), common)
+        _logger.info("%d problems; solutions of too few words to be looked for by themselves: %d (%s)", *counts)
 
 
 def near_duplicates(
@@ -113,7 +119,7 @@ def _search_part(folder: Path, config: DecontaminationConfig, task: _Task) -> No
 
 @lru_cache(maxsize=1)
 def _problem_index(config: DecontaminationConfig) -> ProblemIndex:
-    return ProblemIndex.from_files(config.problems, ngram_words=config.ngram_words)
+    return ProblemIndex.from_files(config)
 
 
 def _texts(folder: Path, task: _Task) -> Iterator[tuple[pa.Table, bytes | memoryview, NDArray[np.int64]]]:

@@ -4,7 +4,7 @@ In: Parquet shards or JSONL. Out: PREFIX.bin, PREFIX.idx (megatron_codex/data/in
 
 The work is split into tasks (token_tasks.py) whose parts lie in PREFIX.partial/ until all are there; then they are
 joined in the order of the input. So the bytes depend on the input and the configuration only, and a run that was killed
-goes on where it stopped. Memory: some 300 MB a worker, whatever the input's size. Disk: twice the output.
+goes on where it stopped. Memory: some 210 MB a worker, whatever the input's size. Disk: twice the output.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from megatron_codex.corpus.discover import kind_of
 from megatron_codex.corpus.execution import RunTasks, executor
 from megatron_codex.corpus.token_parts import DamagedPart, PartCounts, read_counts, read_part
 from megatron_codex.corpus.token_tasks import TASK_BYTES, TokenSettings, TokenTask, encode_task, plan_tasks
-from megatron_codex.corpus.unfinished import Unfinished
-from megatron_codex.data.indexed import IndexedDatasetWriter, bin_path, idx_path
+from megatron_codex.data.indexed import IndexedDatasetWriter, bin_path, dataset_files, idx_path, manifest_path
 from megatron_codex.errors import InputError, WorkError
-from megatron_codex.files import require_absent, require_file, sha256_file
+from megatron_codex.files import require_file, sha256_file
 from megatron_codex.log import progress
 from megatron_codex.manifest import write_manifest
 from megatron_codex.tokenizer.codex import CodexTokenizer
+from megatron_codex.unfinished import partial_path, unfinished_work
 
 logger = logging.getLogger(__name__)
 
@@ -59,58 +59,44 @@ def preprocess_data(config: PreprocessConfig) -> PreprocessSummary | None:
     """Tokenise the inputs into config.output_prefix's three files, whole or not at all.
 
     What a run that was killed left in PREFIX.partial/ is used. None: on MPI ranks but the first, which work for it.
-    Raises: InputError for a missing or damaged input, a row without text, an output that exists, or unfinished work of
-    other inputs or settings; WorkError when workers die again and again.
+    Raises: InputError for a missing or damaged input, a row without text, an output that exists or that another process
+    is at work on, or unfinished work of other inputs or settings; WorkError when workers die again and again.
     """
-    with executor(config, folder=Path(f"{config.output_prefix}.partial/slurm")) as run:
+    with executor(config, folder=partial_path(config.output_prefix) / "slurm") as run:
         return None if run is None else _preprocess(config, run)
 
 
 def _preprocess(config: PreprocessConfig, run: RunTasks) -> PreprocessSummary:
     started_at = time.time()
     prefix = config.output_prefix
-    manifest = Path(f"{prefix}.manifest.json")
-    directory = Path(f"{prefix}.partial")
     files = find_files(config.input)
     tokenizer = CodexTokenizer.from_config(config.tokenizer)
-    tasks = plan_tasks(files, directory, key=config.json_key, task_bytes=TASK_BYTES)
-    if not directory.exists():
-        for path in (bin_path(prefix), idx_path(prefix), manifest):
-            require_absent(path)
-    unfinished = Unfinished(directory, _fingerprint(config, files))
-    if not unfinished.publishing:
-        for path in (bin_path(prefix), idx_path(prefix), manifest):
-            require_absent(path)
+    tasks = plan_tasks(files, partial_path(prefix), key=config.json_key, task_bytes=TASK_BYTES)
     settings = TokenSettings(key=config.json_key, append_eod=config.append_eod, tokenizer=config.tokenizer)
-    joined = directory / _JOINED
-    with _removed_on_bad_input(unfinished), _hashing(files) as digests:
-        _drop_damaged(tasks, tokenizer.dtype)
-        run(partial(encode_task, settings=settings), tasks, done=_is_done, description="tokenise")
-        totals = _join(tasks, joined, tokenizer.dtype, where=str(prefix))
-        inputs = {path: digest.result() for path, digest in digests.items()}
-    summary = PreprocessSummary(**asdict(totals), dtype=tokenizer.dtype.name, seconds=time.time() - started_at)
-    write_manifest(
-        directory,
-        name=f"{_JOINED}.manifest.json",
-        command="preprocess_data",
-        config=config,
-        inputs=inputs,
-        counts={"documents": summary.num_documents, "empty": summary.num_empty, "tokens": summary.num_tokens},
-        started_at=started_at,
-        extra={
-            "dtype": summary.dtype,
-            "eod": tokenizer.eod,
-            "vocab_size": tokenizer.vocab_size,
-            "encoder": tokenizer.encoder_name,
-        },
-    )
-    unfinished.publish(
-        {
-            bin_path(joined): bin_path(prefix),
-            Path(f"{joined}.manifest.json"): manifest,
-            idx_path(joined): idx_path(prefix),
-        }
-    )
+    with unfinished_work(prefix, fingerprint=_fingerprint(config, files), outputs=dataset_files(prefix)) as work:
+        joined = work.directory / _JOINED
+        with _hashing(files) as digests:
+            _drop_damaged(tasks, tokenizer.dtype)
+            run(partial(encode_task, settings=settings), tasks, done=_is_done, description="tokenise")
+            totals = _join(tasks, joined, tokenizer.dtype, where=str(prefix))
+            inputs = {path: digest.result() for path, digest in digests.items()}
+        summary = PreprocessSummary(**asdict(totals), dtype=tokenizer.dtype.name, seconds=time.time() - started_at)
+        write_manifest(
+            work.directory,
+            name=manifest_path(joined).name,
+            command="preprocess_data",
+            config=config,
+            inputs=inputs,
+            counts={"documents": summary.num_documents, "empty": summary.num_empty, "tokens": summary.num_tokens},
+            started_at=started_at,
+            extra={
+                "dtype": summary.dtype,
+                "eod": tokenizer.eod,
+                "vocab_size": tokenizer.vocab_size,
+                "encoder": tokenizer.encoder_name,
+            },
+        )
+        work.publish(dict(zip(dataset_files(joined), dataset_files(prefix), strict=True)))
     return summary
 
 
@@ -139,22 +125,13 @@ def _fingerprint(config: PreprocessConfig, files: Sequence[Path]) -> dict[str, A
     """What decides the tasks and their tokens. Inputs are told by size and time of change: to hash is to read all."""
     status = [(str(file), file.stat()) for file in files]
     return {
+        "command": "preprocess_data",
         "inputs": [[name, found.st_size, found.st_mtime_ns] for name, found in status],
         "json_key": config.json_key,
         "append_eod": config.append_eod,
         "tokenizer": config_to_dict(config.tokenizer),
         "task_bytes": TASK_BYTES,
     }
-
-
-@contextmanager
-def _removed_on_bad_input(unfinished: Unfinished) -> Iterator[None]:
-    """Bad input is mended, and then it is other input: what was made of it is of no use."""
-    try:
-        yield
-    except InputError:
-        unfinished.remove()
-        raise
 
 
 @contextmanager

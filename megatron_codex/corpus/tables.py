@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from megatron_codex.corpus.candidates import NOT_PYTHON, Candidate
 from megatron_codex.corpus.languages import PYTHON, PYTHON_FILES, Selection
+from megatron_codex.corpus.line_ranges import WHOLE, line_place, read_rows
 from megatron_codex.corpus.members import Container, is_notebook
 from megatron_codex.corpus.stored_path import stored_path
 from megatron_codex.errors import InputError
-from megatron_codex.jsonl import read_numbered_jsonl
 
 CONTENT_KEYS = ("content", "text", "code")
 PATH_KEYS = ("path", "max_stars_repo_path", "file_path", "filename")
@@ -30,17 +30,23 @@ _ROWS_IN_A_BATCH = 64
 
 
 def read_table(
-    path: Path, kind: Literal["jsonl", "parquet"], *, selection: Selection = PYTHON_FILES
+    path: Path,
+    kind: Literal["jsonl", "parquet"],
+    *,
+    selection: Selection = PYTHON_FILES,
+    positions: range = WHOLE,
 ) -> Iterator[Candidate]:
     """Every row of a table. Its language is told by its path, else by its language column; a row with neither is taken.
 
-    Raises: InputError naming the file (and line) for a damaged table or a row without text.
+    positions: of the lines' first bytes, or of the row groups, that are read.
+    Raises: InputError naming the file (and line or row) for a damaged table or a row without text.
     """
-    rows = read_numbered_jsonl(path) if kind == "jsonl" else read_parquet(path)
+    rows = read_rows(path, positions) if kind == "jsonl" else read_parquet(path, row_groups=positions)
     for number, row in rows:
         content = row.get(_first(CONTENT_KEYS, row) or "")
         if not isinstance(content, str):
-            raise _no_text(f"{path}:{number}", row)
+            where = line_place(path, positions, number) if kind == "jsonl" else f"{path}:{number}"
+            raise _no_text(where, row)
         yield _candidate(row, content, str(path), selection)
 
 
@@ -74,15 +80,19 @@ def _no_text(where: str, row: Mapping[str, Any]) -> InputError:
     return InputError(where, rule=rule, remedy="name the text's field so, or drop the row")
 
 
-def read_parquet(path: Path, columns: Sequence[str] = KNOWN_KEYS) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (row number from 1, row with those of the columns that the file has).
+def read_parquet(
+    path: Path, columns: Sequence[str] = KNOWN_KEYS, *, row_groups: range = WHOLE
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (row number from 1 in the file, row with those of the columns that the file has) of some row groups.
 
     Raises: InputError naming the file when it is not whole Parquet.
     """
-    number = 0
     with open_parquet(path) as file:
+        first, stop = row_groups.start, min(row_groups.stop, file.metadata.num_row_groups)
+        number = sum(file.metadata.row_group(group).num_rows for group in range(first))
         names = [name for name in file.schema_arrow.names if name in columns]
-        for batch in file.iter_batches(_ROWS_IN_A_BATCH, columns=names, use_threads=False):
+        groups = range(first, stop)
+        for batch in file.iter_batches(_ROWS_IN_A_BATCH, row_groups=groups, columns=names, use_threads=False):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row

@@ -6,7 +6,6 @@ the inputs only, so their parts, joined in order, are the same bytes wherever an
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from pathlib import Path
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.corpus.discover import kind_of
 from megatron_codex.corpus.line_batches import line_batches
+from megatron_codex.corpus.line_ranges import WHOLE, byte_ranges
 from megatron_codex.corpus.tables import open_parquet
 from megatron_codex.corpus.text_batches import TextBatch, parquet_batches, text_bytes, text_column
 from megatron_codex.corpus.token_parts import PartWriter
@@ -100,8 +100,6 @@ def _row_groups(file: Path, key: str, task_bytes: int) -> Iterator[tuple[int, in
 
 def _bytes(file: Path, task_bytes: int) -> Iterator[tuple[int, int]]:
     if file.suffix != ".jsonl":
-        yield 0, sys.maxsize
+        yield WHOLE.start, WHOLE.stop
         return
-    size = file.stat().st_size
-    for begin in range(0, size, task_bytes):
-        yield begin, min(begin + task_bytes, size)
+    yield from byte_ranges(file.stat().st_size, task_bytes)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from megatron_codex.data.index_file import DTYPE_CODES, HEADER, MAGIC, VERSION, IndexFile, check_size, read_index_arrays
 from megatron_codex.errors import InputError
 from megatron_codex.files import atomic_file, require_absent, require_file
+from megatron_codex.unfinished import partial_path
 
 MAX_DOCUMENT_TOKENS = 2**31 - 1
 """Lengths are int32."""
@@ -40,6 +41,16 @@ def bin_path(prefix: Path | str) -> Path:
 def idx_path(prefix: Path | str) -> Path:
     """PREFIX.idx."""
     return Path(f"{prefix}.idx")
+
+
+def manifest_path(prefix: Path | str) -> Path:
+    """PREFIX.manifest.json."""
+    return Path(f"{prefix}.manifest.json")
+
+
+def dataset_files(prefix: Path | str) -> tuple[Path, Path, Path]:
+    """All files of a dataset in the order in which they are put in place: a reader that finds the .idx finds all."""
+    return bin_path(prefix), manifest_path(prefix), idx_path(prefix)
 
 
 class IndexedDatasetWriter:
@@ -170,6 +181,16 @@ def _write_pointers(handle: IO[bytes], num_sequences: int, itemsize: int) -> Non
             pointer = int(ends[-1])
 
 
+def _require_finished(prefix: Path | str) -> None:
+    """Raise InputError for a .bin without its .idx, which is put in place last: its maker was stopped in between."""
+    if bin_path(prefix).is_file() and not idx_path(prefix).exists():
+        rule = f"is not finished: {bin_path(prefix).name} is there without {idx_path(prefix).name}"
+        remedy = "run the command that makes it again, with the same arguments; it puts the rest in place"
+        if not partial_path(Path(prefix)).is_dir():
+            remedy = f"nothing is left to finish it from: remove {bin_path(prefix)} and make the dataset again"
+        raise InputError(str(prefix), rule=rule, remedy=remedy)
+
+
 class IndexedDataset:
     """The documents of PREFIX.bin, memory-mapped: `len()`, `sizes` in tokens, `document(i)`, `slice(i, start, stop)`;
     and all their tokens as one text: `tokens(start, stop)`, with `first_tokens` and `starts_between` for the borders.
@@ -181,6 +202,7 @@ class IndexedDataset:
     def __init__(self, prefix: Path | str) -> None:
         """Raises: InputError naming the file when one is missing, truncated, damaged or of another format."""
         self.prefix = str(prefix)
+        _require_finished(prefix)
         require_file(idx_path(prefix), "the index of an indexed dataset")
         require_file(bin_path(prefix), "the tokens of an indexed dataset")
         self._index = IndexFile(idx_path(prefix))

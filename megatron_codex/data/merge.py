@@ -2,7 +2,7 @@
 
 In: PREFIXes of .bin/.idx files of one token type. Out: PREFIX.bin, PREFIX.idx, PREFIX.manifest.json. The tokens are
 copied in blocks and the indices joined array by array, so that neither memory nor time depends on what a document is.
-Memory: some MB, whatever the datasets' number and size.
+Memory: some MB, whatever the datasets' number and size. Disk: the output only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,23 @@ from typing import Any
 from megatron_codex.config.corpus import MergeConfig
 from megatron_codex.config.load import config_to_dict
 from megatron_codex.data.index_file import read_index_arrays
-from megatron_codex.data.indexed import IndexedDataset, bin_path, idx_path, write_joined_index
+from megatron_codex.data.indexed import (
+    IndexedDataset,
+    bin_path,
+    dataset_files,
+    idx_path,
+    manifest_path,
+    write_joined_index,
+)
 from megatron_codex.errors import InputError
-from megatron_codex.files import atomic_file, require_absent, sha256_file
+from megatron_codex.files import atomic_file, sha256_file
 from megatron_codex.log import progress
 from megatron_codex.manifest import read_manifest, write_manifest
+from megatron_codex.unfinished import unfinished_work
 
 logger = logging.getLogger(__name__)
 
+_JOINED = "joined"
 _COPY_BYTES = 1 << 23
 _TOKENIZER_KEYS = ("dtype", "eod", "vocab_size")
 
@@ -45,41 +53,35 @@ def merge_datasets(config: MergeConfig) -> MergeSummary:
     """Join config.input, in the order given, into config.output_prefix's three files, whole or not at all.
 
     Documents of several sequences stay such; modes are joined when all inputs have them.
-    Raises: InputError for a missing or damaged input, inputs that do not go together, or an output that exists.
+    They are made in PREFIX.partial/ and put in place one by one; a run that was killed in between is repeated.
+    Raises: InputError for a missing or damaged input, inputs that do not go together, an output that exists or that
+    another process is at work on, or unfinished work of other inputs.
     """
     started_at = time.time()
     prefix = config.output_prefix
-    manifest = Path(f"{prefix}.manifest.json")
-    for path in (bin_path(prefix), idx_path(prefix), manifest):
-        require_absent(path)
     shapes = [_shape(source) for source in config.input]
     _require_alike(config.input, shapes)
     tokenizer = common_tokenizer(config.input)
-    digests: dict[Path, str] = {}
-    with ExitStack() as files:
-        # Closed in the reverse order, so the .idx is renamed last: a reader that finds it finds a whole .bin.
-        index = files.enter_context(atomic_file(idx_path(prefix)))
-        tokens = files.enter_context(atomic_file(bin_path(prefix)))
-        write_joined_index(index, config.input)
-        for source in progress(config.input, total=len(config.input), description="merge", unit="datasets"):
-            digests[bin_path(source)] = _copy(bin_path(source), tokens)
-            digests[idx_path(source)] = sha256_file(idx_path(source))
-    summary = MergeSummary(
-        num_documents=sum(shape.num_documents for shape in shapes),
-        num_tokens=sum(shape.num_tokens for shape in shapes),
-        dtype=shapes[0].dtype,
-        seconds=time.time() - started_at,
-    )
-    write_manifest(
-        manifest.parent,
-        name=manifest.name,
-        command="merge_datasets",
-        config={**config_to_dict(config), **({"tokenizer": tokenizer["tokenizer"]} if tokenizer else {})},
-        inputs=digests,
-        counts={"documents": summary.num_documents, "tokens": summary.num_tokens, "datasets": len(shapes)},
-        started_at=started_at,
-        extra={"dtype": summary.dtype, **{key: tokenizer[key] for key in _TOKENIZER_KEYS if key in tokenizer}},
-    )
+    with unfinished_work(prefix, fingerprint=_fingerprint(config.input), outputs=dataset_files(prefix)) as work:
+        joined = work.directory / _JOINED
+        digests = _join(config.input, joined)
+        summary = MergeSummary(
+            num_documents=sum(shape.num_documents for shape in shapes),
+            num_tokens=sum(shape.num_tokens for shape in shapes),
+            dtype=shapes[0].dtype,
+            seconds=time.time() - started_at,
+        )
+        write_manifest(
+            work.directory,
+            name=manifest_path(joined).name,
+            command="merge_datasets",
+            config={**config_to_dict(config), **({"tokenizer": tokenizer["tokenizer"]} if tokenizer else {})},
+            inputs=digests,
+            counts={"documents": summary.num_documents, "tokens": summary.num_tokens, "datasets": len(shapes)},
+            started_at=started_at,
+            extra={"dtype": summary.dtype, **{key: tokenizer[key] for key in _TOKENIZER_KEYS if key in tokenizer}},
+        )
+        work.publish(dict(zip(dataset_files(joined), dataset_files(prefix), strict=True)))
     return summary
 
 
@@ -90,7 +92,7 @@ def common_tokenizer(prefixes: Sequence[Path]) -> Mapping[str, Any]:
     """
     found: dict[Path, dict[str, Any]] = {}
     for prefix in prefixes:
-        manifest = Path(f"{prefix}.manifest.json")
+        manifest = manifest_path(prefix)
         if not manifest.exists():
             logger.warning("%s: no such file, so the merged manifest names no tokenizer", manifest)
             return {}
@@ -135,6 +137,23 @@ def _require_alike(prefixes: Sequence[Path], shapes: Sequence[_Shape]) -> None:
         if shape.has_modes != first.has_modes:
             rule = f"of it and {prefixes[0]} one has modes and the other has none"
             raise InputError(where, rule=rule, remedy="merge datasets with modes by themselves")
+
+
+def _fingerprint(inputs: Sequence[Path]) -> dict[str, Any]:
+    status = [(str(path), path.stat()) for prefix in inputs for path in (bin_path(prefix), idx_path(prefix))]
+    found = [[name, of.st_size, of.st_mtime_ns] for name, of in status]
+    return {"command": "merge_datasets", "inputs": found}
+
+
+def _join(inputs: Sequence[Path], joined: Path) -> dict[Path, str]:
+    """Write JOINED.bin and JOINED.idx; the SHA-256 of each input file. What a killed run left there is written anew."""
+    digests: dict[Path, str] = {}
+    with atomic_file(idx_path(joined)) as index, atomic_file(bin_path(joined)) as tokens:
+        write_joined_index(index, inputs)
+        for source in progress(inputs, total=len(inputs), description="merge", unit="datasets"):
+            digests[bin_path(source)] = _copy(bin_path(source), tokens)
+            digests[idx_path(source)] = sha256_file(idx_path(source))
+    return digests
 
 
 def _copy(source: Path, target: Any) -> str:

@@ -49,15 +49,6 @@ def split_runs(num_documents: int, *, split: SplitName, splits: Sequence[float],
     return np.stack([firsts, lasts + 1], axis=1) * num_documents // num_blocks
 
 
-def split_documents(num_documents: int, *, split: SplitName, splits: Sequence[float], seed: int) -> NDArray[np.int64]:
-    """Indices of one split's documents, [documents of the split], ascending: what `split_runs` covers.
-
-    Raises: as split_runs. Memory: 8 bytes a document of the split.
-    """
-    runs = split_runs(num_documents, split=split, splits=splits, seed=seed)
-    return np.concatenate([np.arange(first, last) for first, last in [(0, 0), *runs.tolist()]])
-
-
 def check_splits(splits: Sequence[float]) -> None:
     """Raise InputError when `splits` is not three shares with something to train on."""
     if len(splits) != len(SPLIT_NAMES) or not all(0 <= share < float("inf") for share in splits) or not sum(splits):

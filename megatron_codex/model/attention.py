@@ -1,25 +1,50 @@
-"""Core attention through torch's scaled_dot_product_attention, as the part of megatron-core's layer that is replaced.
+"""Core attention, as the part of megatron-core's layer that is replaced: masks, bands and the choice of the program.
+
+In: queries, keys, values and the mask of a micro-batch. Out: the attended values of this rank's heads. All that decides
+which program runs, and what it cannot do, stands in this file.
 
 Shapes: S positions, B samples, A heads of this tensor-parallel rank, D channels of a head.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from megatron_codex.platform.megatron_core import MegatronModule, TransformerConfig, get_cuda_rng_tracker
+from megatron_codex.errors import InputError
+from megatron_codex.ops.attention import causal_attention, is_faster_here
+from megatron_codex.platform.megatron_core import (
+    MegatronModule,
+    TransformerConfig,
+    get_cuda_rng_tracker,
+    is_layer_window_attention,
+)
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
+"""(queries, keys, values [B, A, S, D], hidden or None, dropout) -> [B, A, S, D]. hidden: True where a query does not
+see a key, causality included, [B, 1, S, S] or [S, S]; None: plainly causal."""
 
 
 class CausalAttention(MegatronModule):
-    """Attention to the positions up to one's own: all of them, or those that a mask leaves."""
+    """Attention to the positions up to one's own: all, the layer's band, or those that a mask leaves."""
 
-    def __init__(self, config: TransformerConfig, *args: object, **kwargs: object) -> None:
-        """The further arguments of megatron-core's core attention (layer number, mask type, groups) are not needed."""
+    def __init__(
+        self, config: TransformerConfig, layer_number: int, *args: object, backend: str, **kwargs: object
+    ) -> None:
+        """layer_number: over all stages, from 1. The further arguments of megatron-core's core attention (mask type,
+        groups) are not needed."""
         super().__init__(config=config)
         self.dropout = config.attention_dropout
+        banded = is_layer_window_attention(config.window_size, config.window_attn_skip_freq, layer_number)
+        self.band_width = config.window_size[0] + 1 if banded else None
+        self.attend = _BACKENDS[backend]
 
     def forward(
         self, query_SBAD: Tensor, key_SBAD: Tensor, value_SBAD: Tensor, attention_mask: Tensor | None, **kwargs: Any
@@ -27,22 +52,62 @@ class CausalAttention(MegatronModule):
         """[S, B, A * D] from queries, keys and values [S, B, A, D].
 
         attention_mask: [B, 1, S, S], True where a query does not see a key, causality included; None: plainly causal,
-        which needs no mask in memory. Every row must leave one key at least.
+        which needs no mask in memory. Every row must leave its own position at least.
         """
+        query, key, value = (x.permute(1, 2, 0, 3) for x in (query_SBAD, key_SBAD, value_SBAD))
+        hidden = self._with_band(attention_mask, query_SBAD)
         dropout = self.dropout if self.training else 0.0
-        if dropout == 0.0:
-            return self._attend(query_SBAD, key_SBAD, value_SBAD, attention_mask, dropout)
-        with get_cuda_rng_tracker().fork():  # tensor-parallel ranks hold different heads: each draws its own
-            return self._attend(query_SBAD, key_SBAD, value_SBAD, attention_mask, dropout)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-        query_BASD, key_BASD, value_BASD = (x.permute(1, 2, 0, 3) for x in (query, key, value))
-        attended_BASD = F.scaled_dot_product_attention(
-            query_BASD,
-            key_BASD,
-            value_BASD,
-            attn_mask=None if mask is None else ~mask,
-            is_causal=mask is None,
-            dropout_p=dropout,
-        )
+        # Tensor-parallel ranks hold different heads: each draws its own masks. With sequence parallelism the whole
+        # block does so already, and to fork again would draw other masks when activations are computed again.
+        forked = dropout > 0.0 and not self.config.sequence_parallel
+        with get_cuda_rng_tracker().fork() if forked else nullcontext():
+            attended_BASD = self.attend(query, key, value, hidden, dropout)
         return attended_BASD.permute(2, 0, 1, 3).flatten(2)
+
+    def _with_band(self, hidden: Tensor | None, query_SBAD: Tensor) -> Tensor | None:
+        num_positions = len(query_SBAD)
+        if self.band_width is None or self.band_width >= num_positions:
+            return hidden
+        outside_SS = outside_band(num_positions, band_width=self.band_width, device=query_SBAD.device)
+        return outside_SS if hidden is None else hidden | outside_SS
+
+
+def outside_band(num_positions: int, *, band_width: int, device: torch.device | None = None) -> Tensor:
+    """[S, S], True where the key is later than the query, or band_width positions or more before it.
+
+    In a row of several documents this is right as well: what lies between two positions of one document is its own.
+    """
+    seen = torch.ones(num_positions, num_positions, dtype=torch.bool, device=device)
+    return ~seen.tril_().triu_(1 - band_width)
+
+
+def require_backend(backend: str) -> None:
+    """Raise InputError where this machine cannot run the program of attention."""
+    if backend == "flash" and not torch.cuda.is_available():
+        rule, remedy = "needs a CUDA device, and there is none here", "give sdpa"
+        raise InputError("model.attention_backend", value=backend, rule=rule, remedy=remedy)
+
+
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
+    if hidden is None and dropout == 0.0 and is_faster_here(query):
+        return causal_attention(query, key, value)
+    mask = None if hidden is None else ~hidden
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, dropout_p=dropout)
+
+
+def _unfused(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
+    if hidden is None:
+        hidden = outside_band(query.shape[2], band_width=query.shape[2], device=query.device)
+    scores_BASS = (query / math.sqrt(query.shape[-1])) @ key.transpose(2, 3)
+    weights_BASS = torch.softmax(scores_BASS.masked_fill(hidden, -torch.inf), dim=-1, dtype=torch.float32)
+    return F.dropout(weights_BASS.to(value.dtype), dropout) @ value
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
+    """torch's flash kernel and no other. Not run by this project's tests: it needs a GPU."""
+    assert hidden is None, "config/ refuses what would need a mask: the flash kernel takes none"
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
+
+
+_BACKENDS: dict[str, Attend] = {"sdpa": _sdpa, "unfused": _unfused, "flash": _flash}

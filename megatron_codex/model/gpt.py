@@ -1,20 +1,21 @@
 """The GPT as megatron-core modules: one model chunk for each of this rank's pipeline chunks.
 
 Two sizes of the vocabulary are kept apart: the true one, and the padded one that tensor-parallel ranks share evenly.
-Logits of padding are -inf before the softmax, so padding has no probability, no gradient, and weights that stay zero.
+Logits of padding are left out of the softmax, so padding has no probability, no gradient, and weights that stay zero.
 
-Shapes: B samples, S positions, V columns of the vocabulary on this tensor-parallel rank.
+Shapes: B samples, S positions.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.parallel import ParallelConfig
+from megatron_codex.model.attention import require_backend
+from megatron_codex.model.head import head_loss
 from megatron_codex.model.layers import block_spec
 from megatron_codex.model.transformer_config import transformer_config
 from megatron_codex.platform.megatron_core import GPTModel, get_num_layers_to_build, parallel_state
@@ -30,20 +31,6 @@ def padded_vocab_size(vocab_size: int, *, tensor_model_parallel_size: int) -> in
     return -(-vocab_size // multiple) * multiple
 
 
-class _MinusInfinityFrom(torch.autograd.Function):
-    """Set the columns from `first` on to -inf, in place: a copy of the logits would cost more than the loss itself."""
-
-    @staticmethod
-    def forward(ctx: Any, logits_SBV: Tensor, first: int) -> Tensor:
-        ctx.mark_dirty(logits_SBV)
-        logits_SBV[..., first:] = -torch.inf
-        return logits_SBV
-
-    @staticmethod
-    def backward(ctx: Any, grad_SBV: Tensor) -> tuple[Tensor, None]:
-        return grad_SBV, None  # softmax gives these columns probability 0, and with it gradient 0, already
-
-
 class GPT(GPTModel):
     """megatron-core's GPTModel that knows its true vocabulary size."""
 
@@ -51,19 +38,31 @@ class GPT(GPTModel):
         super().__init__(*args, **kwargs)
         self.true_vocab_size = true_vocab_size
 
-    def compute_language_model_loss(self, labels: Tensor, logits: Tensor) -> Tensor:
-        """Loss of each position, [B, S], from labels [B, S] and this rank's logits [S, B, V]."""
-        columns = logits.shape[-1]
-        true_columns = self.true_vocab_size - columns * self.tp_group.rank()
-        if true_columns < columns:
-            logits = _MinusInfinityFrom.apply(logits, max(0, true_columns))
-        return super().compute_language_model_loss(labels, logits)
+    def _postprocess(
+        self, hidden_states: Tensor, *args: Any, labels: Tensor | None, loss_mask: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        """With labels [B, S], the loss of each position that loss_mask counts, [B, S]; else as megatron-core does."""
+        if not self.post_process or labels is None:
+            return super()._postprocess(hidden_states, *args, labels=labels, loss_mask=loss_mask, **kwargs)
+        return head_loss(
+            hidden_states,
+            self.shared_embedding_or_output_weight(),
+            labels_BS=labels,
+            loss_mask_BS=loss_mask,
+            true_vocab_size=self.true_vocab_size,
+            sequence_parallel=self.config.sequence_parallel,
+            tp_group=self.tp_group,
+        )
 
 
 def build_chunks(
     model: ModelConfig, parallel: ParallelConfig, *, vocab_size: int, precision: str = "fp32"
 ) -> list[GPT]:
-    """This rank's model chunks, weights not yet set. vocab_size: the true one. Needs megatron-core's process groups."""
+    """This rank's model chunks, weights not yet set. vocab_size: the true one. Needs megatron-core's process groups.
+
+    Raises: InputError where model.attention_backend cannot run on this machine.
+    """
+    require_backend(model.attention_backend)
     config = transformer_config(model, parallel, precision=precision)
     padded = padded_vocab_size(vocab_size, tensor_model_parallel_size=parallel.tensor_model_parallel_size)
     chunks = []
@@ -72,7 +71,7 @@ def build_chunks(
         chunks.append(
             GPT(
                 config,
-                block_spec(get_num_layers_to_build(config, stage)),
+                block_spec(get_num_layers_to_build(config, stage), attention_backend=model.attention_backend),
                 vocab_size=padded,
                 true_vocab_size=vocab_size,
                 max_sequence_length=model.seq_length,

@@ -20,9 +20,12 @@ from megatron_codex.platform.megatron_core import (
 )
 
 
-def block_spec(num_layers: int) -> TransformerBlockSubmodules:
-    """The layers of one model chunk, pre-norm. Unlike megatron-core's local spec, a checkpoint's keys are the modules'
-    names: no layer norm is filed under the matrix that follows it."""
+def block_spec(num_layers: int, *, attention_backend: str) -> TransformerBlockSubmodules:
+    """The layers of one model chunk, pre-norm. attention_backend: as in ModelConfig.
+
+    Unlike megatron-core's local spec, a checkpoint's keys are the modules' names: no layer norm is filed under the
+    matrix that follows it.
+    """
     layer = ModuleSpec(
         module=TransformerLayer,
         submodules=TransformerLayerSubmodules(
@@ -31,7 +34,9 @@ def block_spec(num_layers: int) -> TransformerBlockSubmodules:
                 module=SelfAttention,
                 params={"attn_mask_type": AttnMaskType.causal},
                 submodules=SelfAttentionSubmodules(
-                    linear_qkv=ColumnParallelLinear, core_attention=CausalAttention, linear_proj=RowParallelLinear
+                    linear_qkv=ColumnParallelLinear,
+                    core_attention=ModuleSpec(module=CausalAttention, params={"backend": attention_backend}),
+                    linear_proj=RowParallelLinear,
                 ),
             ),
             self_attn_bda=get_bias_dropout_add,

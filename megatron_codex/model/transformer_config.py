@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.parallel import ParallelConfig
+from megatron_codex.ops.rows import gelu
 from megatron_codex.platform.megatron_core import TransformerConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -35,7 +34,10 @@ def transformer_config(model: ModelConfig, parallel: ParallelConfig, *, precisio
             hidden_dropout=model.hidden_dropout,
             attention_dropout=model.attention_dropout,
             layernorm_epsilon=model.layernorm_epsilon,
-            activation_func=partial(F.gelu, approximate="tanh"),
+            # megatron-core's names for attention_bands: keys before and after one's own, and which layers are banded.
+            window_size=None if model.band_width is None else (model.band_width - 1, 0),
+            window_attn_skip_freq=[int(band is not None) for band in model.attention_bands],
+            activation_func=gelu,
             # The weights come from model/initialization.py: megatron-core's own depend on the layout.
             use_cpu_initialization=not torch.cuda.is_available(),
             init_method=_leave_alone,
@@ -46,6 +48,8 @@ def transformer_config(model: ModelConfig, parallel: ParallelConfig, *, precisio
             tensor_model_parallel_size=parallel.tensor_model_parallel_size,
             pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
             virtual_pipeline_model_parallel_size=parallel.num_chunks if parallel.interleaved else None,
+            num_layers_in_first_pipeline_stage=parallel.num_layers_in_first_pipeline_stage,
+            num_layers_in_last_pipeline_stage=parallel.num_layers_in_last_pipeline_stage,
             sequence_parallel=parallel.sequence_parallel,
             # A sum over tokens, not a mean of means: training/loss.py divides by the global batch's tokens.
             calculate_per_token_loss=True,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 
 from megatron_codex.config.parallel import ParallelConfig
+from megatron_codex.parallel.lost_ranks import naming_lost_ranks
 from megatron_codex.platform.megatron_core import parallel_state
 
 
@@ -45,7 +46,10 @@ def world_size() -> int:
 
 @contextmanager
 def joined_ranks() -> Iterator[None]:
-    """Join the run's ranks for the length of the block; an existing default group is used and left as it is."""
+    """Join the run's ranks for the length of the block; an existing default group is used and left as it is.
+
+    Raises: LostRankError within the block when a rank is gone.
+    """
     if dist.is_initialized():
         yield
         return
@@ -53,19 +57,26 @@ def joined_ranks() -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "nccl" if cuda else "gloo"
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group(backend)
     else:
         dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
     try:
-        yield
+        with naming_lost_ranks(dist.distributed_c10d._get_default_store()) if several else nullcontext():
+            yield
     finally:
         dist.destroy_process_group()
 
 
 @contextmanager
 def model_parallel(parallel: ParallelConfig) -> Iterator[Layout]:
-    """Make megatron-core's process groups for this layout and take them down at the end of the block."""
+    """Make megatron-core's process groups for this layout and take them down at the end of the block.
+
+    A gloo group has three threads. They end when the last reference to the group does, and if they do not on all ranks,
+    those left poll closed connections: who runs several layouts in a process lets go of each one's model.
+    """
+    before = set(dist.distributed_c10d._world.pg_map)
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=parallel.tensor_model_parallel_size,
         pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
@@ -86,3 +97,5 @@ def model_parallel(parallel: ParallelConfig) -> Iterator[Layout]:
         )
     finally:
         parallel_state.destroy_model_parallel()
+        for group in set(dist.distributed_c10d._world.pg_map) - before:
+            dist.destroy_process_group(group)

@@ -4,8 +4,9 @@ In: nothing. Out: a process in which megatron-core 0.16.1 builds models, trains 
 changes where CUDA is available, so one call at the start serves both machines (platform/megatron_core.py makes it).
 
 megatron-core has no CPU mode: it names "cuda" in factory calls, asks torch.cuda for devices, streams and random states,
-and tells dtypes by the type name "torch.cuda.FloatTensor". Each of these is answered here; REPLACED lists the names
-that are replaced, and tests/platform says which one moved when another version is installed.
+and tells dtypes by the type name "torch.cuda.FloatTensor". Each of these is answered here, and the factors of weight
+gradients are laid out for a CPU; REPLACED lists the names that are replaced, and tests/platform says which one moved
+when another version is installed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ REPLACED: dict[str, tuple[str, ...]] = {
         *("stream", "Stream", "Event", "manual_seed", "get_rng_state", "set_rng_state"),
     ),
     "megatron.core.tensor_parallel.random": ("_get_cuda_rng_state", "_set_cuda_rng_state"),
+    "megatron.core.tensor_parallel.layers": ("prepare_input_tensors_for_wgrad_compute",),
 }
 """Module -> names that are replaced where there is no CUDA."""
 
@@ -97,6 +99,21 @@ class CudaNamesOnCpu(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def by_narrow_columns(gradient: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The factors of a linear layer's weight gradient, gradient.t() @ inputs, as matrices [N, out] and [N, in].
+
+    On a CPU the narrower one is laid out anew, column by column: in bf16 the product is up to three times as fast then,
+    in fp32 that of the output layer by a quarter.
+    """
+    gradient_NO, inputs_NI = gradient.reshape(-1, gradient.shape[-1]), inputs.reshape(-1, inputs.shape[-1])
+    if gradient_NO.device == _CPU:
+        if inputs_NI.shape[1] <= gradient_NO.shape[1]:
+            inputs_NI = inputs_NI.t().contiguous().t()
+        else:
+            gradient_NO = gradient_NO.t().contiguous().t()
+    return gradient_NO, inputs_NI
+
+
 class _Stream:
     """A CUDA stream or event where work is done as soon as it is called: nothing to wait for or to record."""
 
@@ -121,6 +138,7 @@ def _answer(name: str) -> Any:
         "set_rng_state": lambda state, *args, **kwargs: torch.set_rng_state(state),
         "_get_cuda_rng_state": lambda *args, **kwargs: torch.get_rng_state(),
         "_set_cuda_rng_state": lambda state, *args, **kwargs: torch.set_rng_state(state),
+        "prepare_input_tensors_for_wgrad_compute": by_narrow_columns,
     }
     return answers.get(name) or (lambda *args, **kwargs: None)
 

@@ -18,14 +18,8 @@ with warnings.catch_warnings(), plain_fusions():
     # At import it says of each optional library that it does without (Transformer Engine, Apex, ...): we use none.
     warnings.simplefilter("ignore")
     answer_cuda_calls()
-    from megatron.core import dist_checkpointing, parallel_state
+    from megatron.core import parallel_state
     from megatron.core.dist_checkpointing.mapping import ShardedTensor
-    from megatron.core.dist_checkpointing.strategies.base import SaveShardedStrategy
-    from megatron.core.dist_checkpointing.strategies.torch import (
-        MCoreSavePlanner,
-        _replace_state_dict_keys_with_sharded_keys,
-        mcore_to_pyt_state_dict,
-    )
     from megatron.core.distributed import (
         DistributedDataParallel,
         DistributedDataParallelConfig,
@@ -33,10 +27,14 @@ with warnings.catch_warnings(), plain_fusions():
     )
     from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
     from megatron.core.models.gpt import GPTModel
-    from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+    from megatron.core.optimizer import OptimizerConfig, clip_grads, get_megatron_optimizer
     from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
-    from megatron.core.pipeline_parallel import get_forward_backward_func
+    from megatron.core.pipeline_parallel import get_forward_backward_func, schedules
     from megatron.core.tensor_parallel.layers import ColumnParallelLinear, RowParallelLinear
+    from megatron.core.tensor_parallel.mappings import (
+        copy_to_tensor_model_parallel_region,
+        gather_from_sequence_parallel_region,
+    )
     from megatron.core.tensor_parallel.random import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
     from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
     from megatron.core.transformer.enums import AttnMaskType
@@ -46,6 +44,7 @@ with warnings.catch_warnings(), plain_fusions():
     from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
     from megatron.core.transformer.transformer_config import TransformerConfig
     from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
+    from megatron.core.transformer.utils import is_layer_window_attention
 
 # What the pinned versions say, on every rank, of calls that are megatron-core's to change and no user's.
 for _message in (
@@ -55,8 +54,6 @@ for _message in (
     warnings.filterwarnings("ignore", message=_message)
 if not torch.cuda.is_available():
     warnings.filterwarnings("ignore", message=r"When using .* CUDA_DEVICE_MAX_CONNECTIONS")
-
-sharded_tensors_by_key = _replace_state_dict_keys_with_sharded_keys
 
 if not torch.cuda.is_available():
     keep_freed_memory()
@@ -72,13 +69,11 @@ __all__ = [
     "DistributedOptimizer",
     "Float16Module",
     "GPTModel",
-    "MCoreSavePlanner",
     "MLPSubmodules",
     "MegatronModule",
     "ModuleSpec",
     "OptimizerConfig",
     "RowParallelLinear",
-    "SaveShardedStrategy",
     "SelfAttention",
     "SelfAttentionSubmodules",
     "ShardedTensor",
@@ -86,15 +81,17 @@ __all__ = [
     "TransformerConfig",
     "TransformerLayer",
     "TransformerLayerSubmodules",
-    "dist_checkpointing",
+    "clip_grads",
+    "copy_to_tensor_model_parallel_region",
     "finalize_model_grads",
+    "gather_from_sequence_parallel_region",
     "get_bias_dropout_add",
     "get_cuda_rng_tracker",
     "get_forward_backward_func",
     "get_megatron_optimizer",
     "get_num_layers_to_build",
-    "mcore_to_pyt_state_dict",
+    "is_layer_window_attention",
     "model_parallel_cuda_manual_seed",
     "parallel_state",
-    "sharded_tensors_by_key",
+    "schedules",
 ]

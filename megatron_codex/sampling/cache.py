@@ -61,19 +61,37 @@ class KeyValueCache:
         lengths = torch.tensor([prompt.length for prompt in self._prompts])
         return (lengths[self._prompt_of_row] + self.own_length).to(self._device)
 
-    def attend(self, layer: int, q_NAD: Tensor, k_NAD: Tensor, v_NAD: Tensor) -> Tensor:
-        """Store the newest keys and values; attention of the scaled queries over the whole past: [N, A, D]."""
+    def attend(
+        self, layer: int, q_NAD: Tensor, k_NAD: Tensor, v_NAD: Tensor, *, band_width: int | None = None
+    ) -> Tensor:
+        """Store the newest keys and values; attention of the scaled queries over the past: [N, A, D].
+
+        band_width: positions that the layer sees, the newest included; None: the whole past.
+        """
         if layer == 0:
             self._make_room(q_NAD)
         end = self.own_length + 1
         keys_NATD, values_NATD = self._own_keys[layer], self._own_values[layer]
         keys_NATD[:, :, end - 1] = k_NAD
         values_NATD[:, :, end - 1] = v_NAD
-        own_NAT = (q_NAD[:, :, None] @ keys_NATD[:, :, :end].transpose(2, 3))[:, :, 0]
-        prefix_NAS = self._per_row(self._per_prompt(q_NAD) @ self._prefix_keys[layer] + self._padding_P11S)
+        start = 0 if band_width is None else max(0, end - band_width)
+        own_NAT = (q_NAD[:, :, None] @ keys_NATD[:, :, start:end].transpose(2, 3))[:, :, 0]
+        hidden_P11S = self._hidden_prefix(band_width)
+        prefix_NAS = self._per_row(self._per_prompt(q_NAD) @ self._prefix_keys[layer] + hidden_P11S)
         weights_NAX = torch.softmax(torch.cat((own_NAT, prefix_NAS), dim=-1), dim=-1)
-        own_NAD = (weights_NAX[:, :, None, :end] @ values_NATD[:, :, :end])[:, :, 0]
-        return own_NAD + self._per_row(self._per_prompt(weights_NAX[..., end:]) @ self._prefix_values[layer])
+        own = end - start
+        own_NAD = (weights_NAX[:, :, None, :own] @ values_NATD[:, :, start:end])[:, :, 0]
+        return own_NAD + self._per_row(self._per_prompt(weights_NAX[..., own:]) @ self._prefix_values[layer])
+
+    def _hidden_prefix(self, band_width: int | None) -> Tensor:
+        """-inf at the prompt's padding and at positions that the newest one's band has left behind, else 0."""
+        if band_width is None:
+            return self._padding_P11S
+        # Position s of a prompt of n is n + own_length - s before the newest.
+        first_P1 = self._lengths_P1 + self.own_length + 1 - band_width
+        left_PS = torch.arange(self._padding_P11S.shape[-1]) < first_P1
+        left_P11S = left_PS[:, None, None].to(self._device)
+        return self._padding_P11S.masked_fill(left_P11S, float("-inf"))
 
     def advance(self) -> None:
         """All layers have stored this position."""
@@ -106,8 +124,8 @@ class KeyValueCache:
             torch.stack([_padded(prompt.values[layer], 1, width) for prompt in self._prompts])
             for layer in range(self._num_layers)
         ]
-        lengths_P1 = torch.tensor([[prompt.length] for prompt in self._prompts])
-        hidden_PS = torch.arange(width)[None] >= lengths_P1
+        self._lengths_P1 = torch.tensor([[prompt.length] for prompt in self._prompts])
+        hidden_PS = torch.arange(width)[None] >= self._lengths_P1
         padding_PS = torch.zeros(hidden_PS.shape).masked_fill_(hidden_PS, float("-inf"))
         self._padding_P11S = padding_PS[:, None, None].to(self._prefix_keys[0])
 

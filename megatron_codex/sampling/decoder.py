@@ -10,7 +10,7 @@ Shapes: N rows, S positions, H hidden, A heads, D channels of a head, V true voc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,8 @@ class _Layer:
     mlp_norm: Affine
     fc1: Affine
     fc2: Affine
+    band_width: int | None
+    """Positions it sees, its own included; None: the whole past."""
 
 
 class Decoder:
@@ -46,11 +48,13 @@ class Decoder:
         num_attention_heads: int,
         layernorm_epsilon: float,
         vocab_size: int,
+        attention_bands: Sequence[int | None] | None = None,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> None:
         """tensors: megatron-core's names, full (unsharded). vocab_size: the true one; rows of padding are left out,
-        so that a padded id can never be sampled and takes no part in any log p."""
+        so that a padded id can never be sampled and takes no part in any log p. attention_bands: of each layer, as in
+        ModelConfig; None: every layer sees the whole past."""
 
         def take(name: str) -> Tensor:
             return tensors[name].to(device=device, dtype=dtype)
@@ -63,8 +67,10 @@ class Decoder:
         self._num_heads = num_attention_heads
         self._head_size = self._embedding_VH.shape[1] // num_attention_heads
         self._epsilon = layernorm_epsilon
+        bands = [None] * num_layers if attention_bands is None else attention_bands
         self._layers = [
-            self._layer(affine, f"decoder.layers.{index}", num_attention_heads) for index in range(num_layers)
+            self._layer(affine, f"decoder.layers.{index}", num_attention_heads, band_width)
+            for index, band_width in enumerate(bands)
         ]
         self._final_norm = affine("decoder.final_layernorm")
 
@@ -100,7 +106,7 @@ class Decoder:
         x_NH = self._embedding_VH[tokens_N] + self._positions_SH[positions_N]
         for index, layer in enumerate(self._layers):
             q_NAD, k_NAD, v_NAD = self._queries_keys_values(x_NH, layer)
-            attended_NAD = cache.attend(index, q_NAD, k_NAD, v_NAD)
+            attended_NAD = cache.attend(index, q_NAD, k_NAD, v_NAD, band_width=layer.band_width)
             x_NH = self._finish_layer(x_NH, attended_NAD, layer)
         cache.advance()
         return self._norm(x_NH, self._final_norm)
@@ -111,7 +117,10 @@ class Decoder:
         for layer in self._layers:
             q_SAD, k_SAD, v_SAD = self._queries_keys_values(x_SH, layer)
             q_ASD, k_ASD, v_ASD = (x.transpose(0, 1) for x in (q_SAD, k_SAD, v_SAD))
-            attended_ASD = F.scaled_dot_product_attention(q_ASD, k_ASD, v_ASD, is_causal=True, scale=1.0)
+            mask_SS = _band(tokens_S, layer.band_width)
+            attended_ASD = F.scaled_dot_product_attention(
+                q_ASD, k_ASD, v_ASD, attn_mask=mask_SS, is_causal=mask_SS is None, scale=1.0
+            )
             x_SH = self._finish_layer(x_SH, attended_ASD.transpose(0, 1), layer)
             keys.append(k_ASD.transpose(1, 2).contiguous())
             values.append(v_ASD.contiguous())
@@ -129,7 +138,7 @@ class Decoder:
     def _norm(self, x_NH: Tensor, affine: Affine) -> Tensor:
         return F.layer_norm(x_NH, (x_NH.shape[-1],), *affine, self._epsilon)
 
-    def _layer(self, affine: _TakeAffine, name: str, num_heads: int) -> _Layer:
+    def _layer(self, affine: _TakeAffine, name: str, num_heads: int, band_width: int | None) -> _Layer:
         return _Layer(
             attention_norm=affine(f"{name}.input_layernorm"),
             qkv=_split_heads(affine(f"{name}.self_attention.linear_qkv"), num_heads, self._head_size),
@@ -137,7 +146,17 @@ class Decoder:
             mlp_norm=affine(f"{name}.pre_mlp_layernorm"),
             fc1=affine(f"{name}.mlp.linear_fc1"),
             fc2=affine(f"{name}.mlp.linear_fc2"),
+            band_width=band_width,
         )
+
+
+def _band(tokens_S: Tensor, band_width: int | None) -> Tensor | None:
+    """[S, S], True where a query sees a key; None where it sees its whole past."""
+    num_positions = len(tokens_S)
+    if band_width is None or band_width >= num_positions:
+        return None
+    seen_SS = torch.ones(num_positions, num_positions, dtype=torch.bool, device=tokens_S.device)
+    return seen_SS.tril_().triu_(1 - band_width)
 
 
 def _split_heads(qkv: Affine, num_heads: int, head_size: int) -> Affine:

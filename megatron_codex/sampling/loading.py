@@ -47,6 +47,7 @@ def load_sampling_model(checkpoint: Path, *, precision: str = "float32", device:
         num_attention_heads=weights.model.num_attention_heads,
         layernorm_epsilon=weights.model.layernorm_epsilon,
         vocab_size=tokenizer.vocab_size,
+        attention_bands=weights.model.attention_bands,
         dtype=_DTYPES[precision],
         device=device,
     )

@@ -23,7 +23,6 @@ from megatron_codex.jsonl import dump_line, read_jsonl, write_jsonl
 from megatron_codex.log import progress
 from megatron_codex.manifest import MANIFEST_NAME, write_manifest
 from megatron_codex.model.checkpoint_files import resolve_checkpoint
-from megatron_codex.records import Completion
 from megatron_codex.sampling.generate import Prompt, generate, require_distinct
 from megatron_codex.sampling.stopping import Stop
 
@@ -64,13 +63,6 @@ def write_samples(config: SamplingConfig, prompts: Sequence[Prompt], *, stop: St
     )
     partial.unlink()
     return counts
-
-
-def read_samples(path: Path) -> list[Completion]:
-    """The Completions of a samples file. Raises: InputError naming a broken line."""
-    return [
-        Completion.from_json(row, where=f"{path}: sample {number}") for number, row in enumerate(read_jsonl(path), 1)
-    ]
 
 
 def _identity(config: SamplingConfig, prompts: Sequence[Prompt], checkpoint: Path) -> dict[str, Any]:

@@ -38,12 +38,35 @@ def gpt2_ranks() -> dict[bytes, int]:
 
     Raises: InputError when the shipped merge list is damaged.
     """
-    byte_of = _byte_of_char()
-    ranks = {bytes([byte]): rank for rank, byte in enumerate(byte_of.values())}
-    for line in _merge_lines():
-        ranks[bytes(byte_of[char] for char in line if char != " ")] = len(ranks)
+    ranks = {bytes([byte]): rank for rank, byte in enumerate(_byte_of_char().values())}
+    for left, right in gpt2_merges():
+        ranks[left + right] = len(ranks)
     assert len(ranks) == NUM_GPT2_RANKS
     return ranks
+
+
+def gpt2_merges() -> list[tuple[bytes, bytes]]:
+    """GPT-2's 50,000 merges in order of priority: merge i makes the token of rank 256 + i.
+
+    Raises: InputError when the shipped merge list is damaged.
+    """
+    byte_of = _byte_of_char()
+    pairs = (line.split(" ") for line in _merge_lines())
+    return [(bytes(map(byte_of.__getitem__, left)), bytes(map(byte_of.__getitem__, right))) for left, right in pairs]
+
+
+def printable(token: bytes) -> str:
+    """A token as GPT-2's files write it: each byte by its printable stand-in.
+
+    >>> printable(b" a")
+    'Ġa'
+    """
+    return token.decode("latin-1").translate(_stand_ins())
+
+
+@lru_cache(maxsize=1)
+def _stand_ins() -> dict[int, str]:
+    return {byte: char for char, byte in _byte_of_char().items()}
 
 
 def _byte_of_char() -> dict[str, int]:

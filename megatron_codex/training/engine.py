@@ -1,12 +1,18 @@
-"""What is trained: this rank's model chunks, their gradient buffers and the optimizer, as megatron-core builds them."""
+"""What is trained: this rank's model chunks, their gradient buffers and the optimizer, as megatron-core builds them.
+
+In: a TrainConfig, in the process groups of its layout. Out: an Engine; or, with engine=deepspeed, the second engine
+behind the same three calls (training/deepspeed_engine.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.model.gpt import build_chunks
@@ -20,7 +26,31 @@ from megatron_codex.platform.megatron_core import (
     get_forward_backward_func,
     get_megatron_optimizer,
 )
-from megatron_codex.training.loss import no_scaling
+from megatron_codex.training.batches import StepBatch
+from megatron_codex.training.loss import forward_step, no_scaling
+
+
+class TrainingEngine(Protocol):
+    """What the loop needs of an engine. A step is zero_gradients, run, update; an evaluation is run, forward only."""
+
+    @property
+    def shards(self) -> list[Shard]:
+        """Every parameter and its place in the unsharded model."""
+
+    def zero_gradients(self) -> None:
+        """Forget the last step's gradients."""
+
+    def run(self, batch: StepBatch, *, num_tokens: int, forward_only: bool) -> list[Tensor]:
+        """Forward and backward of all micro-batches; the sum of unmasked losses of each, on the last stage's ranks.
+
+        num_tokens: unmasked tokens of the global batch, which the gradient is divided by.
+        """
+
+    def update(self, learning_rate: float) -> float:
+        """Clip the gradient and update the weights; the gradient's norm before it was clipped."""
+
+    def train_mode(self, training: bool) -> None:
+        """Switch dropout on (training) or off (evaluation)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +76,27 @@ class Engine:
         for chunk in self.chunks:
             chunk.zero_grad_buffer()
         self.optimizer.zero_grad()
+
+    def run(self, batch: StepBatch, *, num_tokens: int, forward_only: bool) -> list[Tensor]:
+        """Forward and backward of all micro-batches; the sum of unmasked losses of each, on the last stage's ranks."""
+        iterators: list[Any] = [iter(batch.micro_batches) for _ in self.chunks]
+        several = len(self.chunks) > 1
+        sums: list[Tensor] = self.forward_backward(
+            forward_step_func=partial(forward_step, num_tokens=num_tokens),
+            data_iterator=iterators if several else iterators[0],
+            model=self.chunks if several else self.chunks[0],
+            num_microbatches=len(batch.micro_batches),
+            seq_length=batch.seq_length,
+            micro_batch_size=len(batch.micro_batches[0].tokens),
+            forward_only=forward_only,
+        )
+        return sums
+
+    def update(self, learning_rate: float) -> float:
+        """Clip the gradient and update the weights; the gradient's norm before it was clipped."""
+        self.set_learning_rate(learning_rate)
+        _, grad_norm, _ = self.optimizer.step()
+        return float(grad_norm)
 
     def train_mode(self, training: bool) -> None:
         """Switch dropout on (training) or off (evaluation)."""
@@ -87,7 +138,7 @@ def build_engine(config: TrainConfig) -> Engine:
 def _build_optimizer(config: TrainConfig, chunks: list[Any]) -> Any:
     """AdamW over fp32 weights; matrices and embeddings decay, parameters of one dimension (biases, layer norms) do not.
 
-    megatron-core makes these two groups by itself.
+    megatron-core makes these two groups by itself, but leaves it to its own scheduler to apply their wd_mult.
     """
     settings, parallel = config.optimizer, config.parallel
     bf16 = config.training.precision == "bf16"
@@ -109,6 +160,7 @@ def _build_optimizer(config: TrainConfig, chunks: list[Any]) -> Any:
         use_gloo_process_groups=False,
     )
     for group in optimizer.param_groups:
+        group["weight_decay"] = settings.weight_decay * group["wd_mult"]
         if "fused" in group:  # torch's own AdamW: one C++ pass over each tensor instead of a dozen
             group["fused"], group["foreach"] = True, False
     return optimizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,8 +13,8 @@ from megatron_codex.log import progress as progress_bar
 from megatron_codex.model.checkpoint_files import CHECKPOINTS
 from megatron_codex.parallel.groups import Layout
 from megatron_codex.training.batches import GlobalBatches
-from megatron_codex.training.checkpoint import Progress, save_checkpoint
-from megatron_codex.training.engine import Engine
+from megatron_codex.training.checkpoint import CheckpointSaver, Progress
+from megatron_codex.training.engine import TrainingEngine
 from megatron_codex.training.metrics import MetricsWriter, log_step, model_flops, peak_flops
 from megatron_codex.training.randomness import seed_step
 from megatron_codex.training.schedule import learning_rate
@@ -26,7 +27,7 @@ class Run:
 
     config: TrainConfig
     layout: Layout
-    engine: Engine
+    engine: TrainingEngine
     train: GlobalBatches
     valid: GlobalBatches | None
     num_valid_batches: int
@@ -48,39 +49,54 @@ def run_steps(run: Run, progress: Progress) -> Progress:
         writer = None
         if run.layout.rank == 0:
             writer = stack.enter_context(MetricsWriter(output_dir, resumed_step=progress.step))
+        saver = stack.enter_context(
+            CheckpointSaver(run.engine, config, output_dir / CHECKPOINTS, data_fingerprint=run.data_fingerprint)
+        )
         steps = range(progress.step, last)
         for step in progress_bar(steps, total=len(steps), description="training", unit="step"):
-            line, progress = _step(run, step, progress)
+            line, progress = take_step(run, step, progress)
             if writer is not None:
                 writer.write(line)
                 if progress.step % config.training.log_interval == 0 or "valid_loss" in line or progress.step == last:
                     log_step(line, train_iters=last)
             if _is_due(progress.step, config.training.save_interval, last):
-                save_checkpoint(
-                    run.engine, config, output_dir / CHECKPOINTS, progress, data_fingerprint=run.data_fingerprint
-                )
+                saver.save(progress)
     return progress
 
 
-def _step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], Progress]:
+def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], Progress]:
     """One step and, where it is due, an evaluation: the line of metrics and where the run then stands."""
     config = run.config
     started = time.perf_counter()
     if config.model.hidden_dropout or config.model.attention_dropout:
         seed_step(config.training.seed, step, run.layout)
     rate = learning_rate(step + 1, config.optimizer, decay_iters=config.lr_decay_iters)
-    result = train_step(run.engine, run.train, run.layout, step=step, learning_rate=rate, vocab_size=run.vocab_size)
+    spikes = progress.spikes
+    result = train_step(
+        run.engine,
+        run.train,
+        run.layout,
+        step=step,
+        learning_rate=rate,
+        vocab_size=run.vocab_size,
+        accepts=spikes.acceptance(config.training),
+    )
+    if result.loss is not None:
+        spikes = spikes.after(step, result.loss, config.training, skipped=result.declined)
+    num_tokens = 0 if result.declined else result.num_tokens
     seconds = time.perf_counter() - started
-    line = {
+    line: dict[str, Any] = {
         "step": step + 1,
-        "loss": result.loss,
+        "loss": result.loss if result.loss is None or math.isfinite(result.loss) else None,
         "grad_norm": result.grad_norm,
         "lr": rate,
-        "num_tokens": result.num_tokens,
-        "tokens_per_s": result.num_tokens / seconds,
+        "num_tokens": num_tokens,
+        "tokens_per_s": num_tokens / seconds,
         "step_time_s": seconds,
         "mfu": _model_flops_utilisation(run, result, seconds),
     }
+    if result.declined:
+        line["skipped"] = f"loss {result.loss:.6g}"
     if run.valid is not None and _is_due(step + 1, config.training.eval_interval, config.training.train_iters):
         line["valid_loss"] = evaluate(
             run.engine, run.valid, run.layout, num_batches=run.num_valid_batches, vocab_size=run.vocab_size
@@ -88,8 +104,9 @@ def _step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], Prog
     return line, replace(
         progress,
         step=step + 1,
-        num_updates=progress.num_updates + (result.num_tokens > 0),
-        num_tokens=progress.num_tokens + result.num_tokens,
+        num_updates=progress.num_updates + (result.grad_norm is not None),
+        num_tokens=progress.num_tokens + num_tokens,
+        spikes=spikes,
     )
 
 

@@ -26,7 +26,8 @@ def forward_step(
     num_tokens: unmasked tokens of the global batch.
     """
     batch = next(micro_batches)
-    output = chunk(batch.tokens, batch.position_ids, batch.attention_mask, labels=batch.labels)
+    masks = {"attention_mask": batch.attention_mask, "loss_mask": batch.loss_mask}
+    output = chunk(batch.tokens, batch.position_ids, labels=batch.labels, **masks)
     return output, partial(masked_loss, loss_mask_BS=batch.loss_mask, num_tokens=num_tokens)
 
 

@@ -2,7 +2,8 @@
 
 A line of metrics.jsonl: step, loss, grad_norm, lr, num_tokens (unmasked tokens trained on in this step), tokens_per_s
 (those, over the step's time), step_time_s, mfu (share of the device's peak, where the peak is known, else null), and on
-evaluation steps valid_loss. loss and grad_norm are null for a step whose batch had nothing to train on.
+evaluation steps valid_loss. loss and grad_norm are null for a step whose batch had nothing to train on. A step that was
+skipped (training.loss_spike_factor) has skipped, which says its loss, grad_norm null and num_tokens 0.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class MetricsWriter:
 def log_step(line: dict[str, Any], *, train_iters: int) -> None:
     """One line of the log for a step."""
     loss = "no token to train on" if line["loss"] is None else f"loss {line['loss']:.4f}"
+    loss = f"skipped, {line['skipped']}" if "skipped" in line else loss
     norm = "" if line["grad_norm"] is None else f", grad norm {line['grad_norm']:.3f}"
     valid = f", valid loss {line['valid_loss']:.4f}" if line.get("valid_loss") is not None else ""
     _logger.info(

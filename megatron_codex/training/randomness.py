@@ -7,6 +7,9 @@ import hashlib
 from megatron_codex.parallel.groups import Layout
 from megatron_codex.platform.megatron_core import model_parallel_cuda_manual_seed
 
+RULE = "sha256('seed step pp_rank dp_rank'): a function of the step, no state"
+"""How a checkpoint's manifest says where random numbers go on."""
+
 _SEEDS = 2**31 - 2**16
 """megatron-core adds an offset for each tensor-parallel rank; the sum must stay a valid seed."""
 

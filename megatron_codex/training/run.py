@@ -16,9 +16,11 @@ from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import SampleSource
 from megatron_codex.manifest import write_manifest
 from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel, world_size
+from megatron_codex.platform.deepspeed import require_deepspeed
 from megatron_codex.training.batches import GlobalBatches, run_order
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.datasets import Datasets, ReadPairs, build_datasets
+from megatron_codex.training.deepspeed_engine import build_deepspeed_engine
 from megatron_codex.training.engine import build_engine
 from megatron_codex.training.loop import Run, run_steps
 from megatron_codex.training.randomness import seed_step
@@ -36,6 +38,8 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
     started_at = time.time()
     config.check_world_size(world_size())
     check_init_from(config)
+    if config.engine == "deepspeed":
+        require_deepspeed()
     datasets = build_datasets(config, read_pairs=read_pairs)
     fingerprint = datasets.train.fingerprint()
     start = find_start(config, data_fingerprint=fingerprint)
@@ -45,7 +49,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
             save_config(config, config.training.output_dir / "config.yaml")
             _warn_of_warmup(config)
         seed_step(config.training.seed, 0, layout)
-        engine = build_engine(config)
+        engine = build_deepspeed_engine(config) if config.engine == "deepspeed" else build_engine(config)
         progress = set_state(engine, config, start)
         already_done = progress.step >= config.training.train_iters
         if not already_done:
@@ -112,7 +116,8 @@ def _write_manifest(
         inputs=datasets.inputs,
         counts={
             "steps": progress.step,
-            "steps_without_tokens": progress.step - progress.num_updates,
+            "steps_without_tokens": progress.num_empty,
+            "skipped_steps": progress.spikes.num_skipped,
             "tokens": progress.num_tokens,
             "train_samples": len(datasets.train),
             "valid_samples": len(datasets.valid) if datasets.valid is not None else 0,
@@ -127,6 +132,7 @@ def _outcome(config: TrainConfig, progress: Progress, *, already_done: bool) -> 
     where = f"in {config.training.output_dir}"
     if already_done:
         return f"{config.task}: all {progress.step} steps were done before; nothing to do {where}"
-    empty = progress.step - progress.num_updates
+    empty, spikes = progress.num_empty, progress.spikes.num_skipped
     skipped = f", {empty} of them without a token to train on" if empty else ""
+    skipped += f", {spikes} of them skipped for their loss" if spikes else ""
     return f"{config.task}: {progress.step} steps{skipped}, {progress.num_tokens:,} tokens {where}"

@@ -10,18 +10,28 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from megatron_codex.config.load import build_config
+import torch.distributed as dist
+
+from megatron_codex.config.load import build_config, config_to_dict
+from megatron_codex.config.model import ModelConfig
+from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.config.training import TrainConfig
-from megatron_codex.errors import InputError
+from megatron_codex.errors import InputError, WorkError
 from megatron_codex.model.checkpoint_files import (
     CHECKPOINTS,
+    checkpoint_fault,
+    is_step_directory,
     newest_checkpoint,
     read_checkpoint_manifest,
     resolve_checkpoint,
     step_directories,
+    step_name,
+    step_number,
 )
+from megatron_codex.model.weights import describe_checkpoint
 from megatron_codex.training.checkpoint import Progress
-from megatron_codex.training.engine import Engine
+from megatron_codex.training.engine import TrainingEngine
+from megatron_codex.training.spikes import Spikes
 from megatron_codex.training.state import initialise, load_state
 
 _logger = logging.getLogger(__name__)
@@ -30,7 +40,8 @@ _logger = logging.getLogger(__name__)
 def find_start(config: TrainConfig, *, data_fingerprint: str) -> Path | None:
     """The checkpoint that the run continues from; None for a new run.
 
-    Raises: InputError when it belongs to a run that this one cannot continue, or when resume is "never" and one exists.
+    Raises: InputError when it belongs to a run that this one cannot continue, when the one named is damaged or not the
+    run's last, or when resume is "never" and one exists.
     """
     checkpoints = config.training.output_dir / CHECKPOINTS
     if config.training.resume == "never":
@@ -42,26 +53,63 @@ def find_start(config: TrainConfig, *, data_fingerprint: str) -> Path | None:
                 remedy="give resume=auto to continue them, or another training.output_dir",
             )
         return None
-    newest = newest_checkpoint(checkpoints)
-    if newest is not None:
-        _require_same_run(config, newest, data_fingerprint)
-    return newest
+    start = newest_checkpoint(checkpoints) if config.training.resume == "auto" else _named_checkpoint(config)
+    if start is not None:
+        _require_same_run(config, start, data_fingerprint)
+    return start
 
 
-def set_state(engine: Engine, config: TrainConfig, start: Path | None) -> Progress:
+def _named_checkpoint(config: TrainConfig) -> Path:
+    path = Path(config.training.resume)
+    if not is_step_directory(path):
+        rule = "must be auto, never or the directory of a step's checkpoint"
+        remedy = f"for example {config.training.output_dir / CHECKPOINTS / step_name(100)}"
+        raise InputError("training.resume", value=config.training.resume, rule=rule, remedy=remedy)
+    fault = checkpoint_fault(path)
+    if fault is not None:
+        remedy = "name another step, or give auto to take the newest whole one"
+        raise InputError("training.resume", value=path, rule=f"the checkpoint is damaged: {fault}", remedy=remedy)
+    step = step_number(path.resolve())
+    later = [other for other in step_directories(config.training.output_dir / CHECKPOINTS) if step_number(other) > step]
+    if later:
+        # They would be of another future than the one that begins here, and the newest for resume=auto.
+        rule = f"{later[-1]} is a later step of the run"
+        raise InputError(
+            "training.resume", value=path, rule=rule, remedy="move the later steps away, or give another output_dir"
+        )
+    return path
+
+
+def set_state(engine: TrainingEngine, config: TrainConfig, start: Path | None) -> Progress:
     """Give the engine the weights (and, on resume, the optimizer state) it starts with. Collective."""
+    _require_one_start(start)
     if start is not None:
         manifest = read_checkpoint_manifest(start)
-        progress = Progress(**{name: int(manifest[name]) for name in ("step", "num_updates", "num_tokens")})
-        load_state(engine, str(start), num_updates=progress.num_updates)
+        counts = {name: int(manifest[name]) for name in ("step", "num_updates", "num_tokens")}
+        progress = Progress(**counts, spikes=Spikes.from_manifest(manifest.get("spikes", {})))
+        load_state(engine, start, num_updates=progress.num_updates)
         _logger.info("continuing from %s", start)
         return progress
     initialise(engine, config)
     if config.training.init_from is not None:
         source = resolve_checkpoint(config.training.init_from)
-        load_state(engine, str(source), num_updates=None)
+        load_state(engine, source, num_updates=None)
         _logger.info("starting from the weights of %s", source)
     return Progress()
+
+
+def _require_one_start(start: Path | None) -> None:
+    """Raise WorkError when ranks have found different checkpoints: each looks by itself, before they are joined."""
+    if dist.get_world_size() == 1:
+        return
+    names: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(names, start.name if start is not None else "no checkpoint")
+    for rank, name in enumerate(names):
+        if name != names[0]:
+            raise WorkError(
+                f"rank 0 would start at {names[0]}, rank {rank} at {name}: training.output_dir must lie on a file "
+                "system that all nodes share, and no other run may write there"
+            )
 
 
 def check_init_from(config: TrainConfig) -> None:
@@ -69,29 +117,57 @@ def check_init_from(config: TrainConfig) -> None:
     if config.training.init_from is None:
         return
     source = resolve_checkpoint(config.training.init_from)
-    _require_equal(source, "training.init_from", _identity(config), _identity(_stored_config(source)))
+    described = describe_checkpoint(source)
+    here, there = (_identity(model, tokenizer) for model, tokenizer in ((config.model, config.tokenizer), described))
+    _require_equal(source, "training.init_from", here, there)
 
 
 def _require_same_run(config: TrainConfig, checkpoint: Path, data_fingerprint: str) -> None:
-    stored = _stored_config(checkpoint)
-    here, there = _identity(config), _identity(stored)
+    manifest = read_checkpoint_manifest(checkpoint)
+    if not manifest["has_optimizer"]:
+        raise InputError(
+            str(checkpoint),
+            rule="has weights only, no optimizer state to continue with",
+            remedy="give it as training.init_from, with another training.output_dir",
+        )
+    stored = build_config(TrainConfig, manifest["config"], source=str(checkpoint))
+    here, there = (_identity(run.model, run.tokenizer) for run in (config, stored))
     for run, identity in ((config, here), (stored, there)):
         identity["task"] = run.task
         identity["training.seed"] = run.training.seed
         identity["training.global_batch_size"] = run.training.global_batch_size
     _require_equal(checkpoint, "training.output_dir", here, there)
-    if read_checkpoint_manifest(checkpoint)["data_fingerprint"] != data_fingerprint:
-        raise InputError(
-            "data",
-            rule=f"is not the data that {checkpoint} was trained on",
-            remedy="give the same data and data settings, or another training.output_dir",
-        )
-    if stored.training.train_iters != config.training.train_iters:
-        _logger.info(
-            "train_iters was %d and is %d: the learning rate follows the new one",
-            stored.training.train_iters,
-            config.training.train_iters,
-        )
+    if manifest["data_fingerprint"] != data_fingerprint:
+        _refuse_data(config, stored, checkpoint, manifest["data_fingerprint"], data_fingerprint)
+    _log_changes(config, stored)
+
+
+def _refuse_data(config: TrainConfig, stored: TrainConfig, checkpoint: Path, old: str, new: str) -> None:
+    """Raise InputError that names the setting that makes the data another, or says that the files have changed."""
+    here, there = config_to_dict(config.data), config_to_dict(stored.data)
+    for name, value in here.items():
+        if there[name] != value:
+            raise InputError(
+                f"data.{name}",
+                value=value,
+                rule=f"{checkpoint} has {there[name]!r}, and the data are not the same",
+                remedy="give the same value, or another training.output_dir",
+            )
+    raise InputError(
+        "data",
+        value=new,
+        rule=f"is not the data that {checkpoint} was trained on (fingerprint {old}): the files have changed",
+        remedy="give the same files, or another training.output_dir",
+    )
+
+
+def _log_changes(config: TrainConfig, stored: TrainConfig) -> None:
+    """Say what a continued run does otherwise than before: settings that change neither its model nor its data."""
+    for section in ("optimizer", "training", "parallel"):
+        here, there = config_to_dict(getattr(config, section)), config_to_dict(getattr(stored, section))
+        for name in here:
+            if here[name] != there[name]:
+                _logger.info("%s.%s was %r and is %r from here on", section, name, there[name], here[name])
 
 
 def _require_equal(checkpoint: Path, field: str, here: dict[str, Any], there: dict[str, Any]) -> None:
@@ -105,13 +181,8 @@ def _require_equal(checkpoint: Path, field: str, here: dict[str, Any], there: di
             )
 
 
-def _identity(config: TrainConfig) -> dict[str, Any]:
+def _identity(model: ModelConfig, tokenizer: TokenizerConfig) -> dict[str, Any]:
     """What makes weights mean the same: the model's architecture and the vocabulary."""
-    identity = {f"model.{name}": value for name, value in config.model.architecture().items()}
-    tokenizer = config.tokenizer
+    identity = {f"model.{name}": value for name, value in model.architecture().items()}
     identity["tokenizer.vocab_size"] = tokenizer.true_vocab_size
     return identity | {f"tokenizer.{name}": getattr(tokenizer, name) for name in ("min_run", "max_run")}
-
-
-def _stored_config(checkpoint: Path) -> TrainConfig:
-    return build_config(TrainConfig, read_checkpoint_manifest(checkpoint)["config"], source=str(checkpoint))

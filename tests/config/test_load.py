@@ -209,3 +209,13 @@ def test_help_shows_docstrings_and_defaults(capsys: pytest.CaptureFixture[str]) 
 
 def test_every_field_of_the_example_has_its_docstring() -> None:
     assert field_docs(Engine) == {"cylinders": "Number of cylinders.", "power_kw": "Power in kW."}
+
+
+def test_several_files_add_up(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("engine: {cylinders: 4, power_kw: 70}\nwheels: 3\n")
+    second.write_text("engine: {cylinders: 6}\nfiles: [a]\n")
+    car = parse_command(Car, ["--config", str(first), "--config", str(second), "wheels=5"])
+    assert (car.engine.cylinders, car.engine.power_kw, car.wheels, car.files) == (6, 70, 5, (Path("a"),))
+    with pytest.raises(ConfigError, match=r"first\.yaml \+ .*second\.yaml: engine\.cylinders: got 0"):
+        parse_command(Car, ["--config", str(first), "--config", str(second), "engine.cylinders=0"])

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from megatron_codex.config.load import build_config, load_config, save_config
+from megatron_codex.config.parallel import ParallelConfig
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.errors import ConfigError
 
@@ -25,7 +27,7 @@ def _config(*changes: str, **top: Any) -> TrainConfig:
     for change in changes:
         path, value = change.split("=")
         section, key = path.split(".")
-        tree.setdefault(section, {})[key] = {"true": True, "false": False}.get(value, value)
+        tree.setdefault(section, {})[key] = yaml.safe_load(value)
     return build_config(TrainConfig, tree)
 
 
@@ -49,6 +51,18 @@ def _faults(*changes: str, **top: Any) -> list[str]:
         (["parallel.virtual_pipeline_model_parallel_size=0"], "parallel.virtual_pipeline_model_parallel_size"),
         (["parallel.sequence_parallel=true"], "parallel.sequence_parallel"),
         (["parallel.overlap_param_gather=true", "parallel.overlap_grad_reduce=true"], "parallel.overlap_param_gather"),
+        (["parallel.context_parallel_size=2"], "parallel.context_parallel_size"),
+        (["parallel.num_layers_in_last_pipeline_stage=1"], "parallel.num_layers_in_last_pipeline_stage"),
+        (
+            ["parallel.pipeline_model_parallel_size=4", "parallel.num_layers_in_first_pipeline_stage=2"],
+            "parallel.num_layers_in_first_pipeline_stage",
+        ),
+        (
+            ["parallel.pipeline_model_parallel_size=2", "parallel.num_layers_in_last_pipeline_stage=4"],
+            "parallel.num_layers_in_last_pipeline_stage",
+        ),
+        (["model.attention_pattern=alternating"], "model.band_width"),
+        (["training.loss_spike_factor=1"], "training.loss_spike_factor"),
         (["model.num_attention_heads=5"], "model.num_attention_heads"),
         (["model.hidden_dropout=1"], "model.hidden_dropout"),
         (["training.global_batch_size=9"], "training.global_batch_size"),
@@ -60,12 +74,57 @@ def _faults(*changes: str, **top: Any) -> list[str]:
         (["data.problems=p.jsonl"], "data.problems"),
         (["data.split=99,0,1", "training.eval_interval=5"], "data.split"),
         (["training.seed=-1"], "training.seed"),
+        (["deepspeed.zero_stage=3"], "deepspeed.zero_stage"),
+        (["deepspeed.zero_stage=4"], "deepspeed.zero_stage"),
+        (["deepspeed.offload_param=true"], "deepspeed.offload_param"),
         (["training.sede=1"], "training.sede"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_fault_is_named_by_its_path(changes: list[str], field: str) -> None:
     assert field in _faults(*changes)
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "pipeline", "first", "last", "chunks", "stages"),
+    [
+        (8, 4, None, None, None, (2, 2, 2, 2)),
+        (5, 2, None, 2, None, (3, 2)),
+        (7, 3, None, 1, None, (3, 3, 1)),
+        (8, 3, 2, 2, None, (2, 4, 2)),
+        (12, 4, 2, 2, 2, (2, 4, 4, 2)),
+        (12, 4, 3, 3, None, (3, 3, 3, 3)),
+        (12, 4, 3, 3, 2, None),
+        (5, 2, 3, 1, None, None),
+        (5, 4, 3, None, None, None),
+        (2, 3, None, None, None, None),
+    ],
+)
+def test_stages_need_not_be_alike(
+    num_layers: int,
+    pipeline: int,
+    first: int | None,
+    last: int | None,
+    chunks: int | None,
+    stages: tuple[int, ...] | None,
+) -> None:
+    parallel = ParallelConfig(
+        pipeline_model_parallel_size=pipeline,
+        num_layers_in_first_pipeline_stage=first,
+        num_layers_in_last_pipeline_stage=last,
+        virtual_pipeline_model_parallel_size=chunks,
+    )
+    assert parallel.layers_of_stages(num_layers) == stages
+
+
+def test_the_remedy_for_stages_that_do_not_divide_is_one() -> None:
+    for num_layers in (5, 6, 7, 9):
+        changes = [f"model.num_layers={num_layers}", "parallel.pipeline_model_parallel_size=4"]
+        with pytest.raises(ConfigError) as caught:
+            _config(*changes)
+        remedy = caught.value.faults[0].remedy.rpartition(" or ")[2]
+        assert remedy.startswith("parallel.num_layers_in_last_pipeline_stage=")
+        _config(*changes, remedy)
 
 
 def test_faults_of_several_sections_come_at_once() -> None:
@@ -76,6 +135,17 @@ def test_faults_of_several_sections_come_at_once() -> None:
 def test_a_task_needs_its_own_data() -> None:
     assert _faults(task="codex_s") == ["data.problems", "data.data_prefix"]
     assert _faults(data={"problems": "p.jsonl"}, task="base") == ["data.data_prefix", "data.problems"]
+
+
+def test_deepspeed_takes_tensor_parallelism_and_refuses_the_rest() -> None:
+    taken = ["parallel.tensor_model_parallel_size=2", "parallel.recompute=full", "deepspeed.zero_stage=3"]
+    assert _config(*taken, engine="deepspeed").deepspeed.zero_stage == 3
+    refused = [
+        f"parallel.{name}=2" for name in ("pipeline_model_parallel_size", "virtual_pipeline_model_parallel_size")
+    ]
+    refused += [f"parallel.{name}=true" for name in ("sequence_parallel", "use_distributed_optimizer")]
+    found = _faults(*taken, *refused, engine="deepspeed")
+    assert sorted(found) == sorted(change.split("=")[0] for change in refused)
 
 
 @pytest.mark.parametrize(

@@ -169,23 +169,3 @@ def test_kills_of_workers_and_of_the_whole_run_change_no_byte(tmp_path: Path) ->
     assert num_worker_kills > 0 and num_run_kills > 0
     assert hashes(tmp_path / "out") == hashes(tmp_path / "calm")
     assert not os.path.lexists(tmp_path / "out.partial")
-
-
-def test_two_builds_of_one_output_do_not_meet(tmp_path: Path) -> None:
-    source = write(tmp_path / "in", {"a.py": module(1)})
-    (tmp_path / "out.partial").mkdir()
-    lock = """if True:
-        import fcntl, sys, time
-        file = open(sys.argv[1], "w")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        print("locked", flush=True)
-        time.sleep(60)
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", lock, str(tmp_path / "out.partial/lock")], stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout is not None and other.stdout.readline()
-        with pytest.raises(InputError, match=r"out\.partial: another process is at work on this output"):
-            build(source, tmp_path / "out")
-        other.kill()
-    build(source, tmp_path / "out")

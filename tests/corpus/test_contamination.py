@@ -35,13 +35,13 @@ ADD = {
 
 @pytest.fixture(scope="module")
 def index() -> ProblemIndex:
-    return ProblemIndex.from_files([HUMAN_EVAL], ngram_words=13)
+    return ProblemIndex.from_files(DecontaminationConfig(problems=(HUMAN_EVAL,)))
 
 
-def index_of(tmp_path: Path, *rows: dict[str, Any], ngram_words: int = 13) -> ProblemIndex:
+def index_of(tmp_path: Path, *rows: dict[str, Any], **changes: Any) -> ProblemIndex:
     path = tmp_path / "problems.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return ProblemIndex.from_files([path], ngram_words=ngram_words)
+    return ProblemIndex.from_files(DecontaminationConfig(problems=(path,), **changes))
 
 
 def hits(index: ProblemIndex, *documents: str | bytes) -> list[Hit]:
@@ -84,14 +84,36 @@ def test_every_human_eval_problem_is_found_in_a_document_that_holds_it(index: Pr
         assert documents[hit.document].encode()[hit.start : hit.end].decode() == hit.text
 
 
-def test_a_solution_alone_is_found_unless_it_is_very_short(index: ProblemIndex) -> None:
-    """Sixteen of HumanEval's are: `return n**2` is everybody's."""
+def test_a_solution_alone_is_found_unless_everybody_writes_it(index: ProblemIndex) -> None:
+    """Sixteen of HumanEval's have fewer than 8 words, as `return n**2`; three have fewer than 6 different ones."""
     found = hits(index, *(FILLER + textwrap.dedent(row["canonical_solution"]) + FILLER for row in ROWS))
     missed = {row["task_id"] for row in ROWS} - {hit.task_id for hit in found if hit.kind == "exact"}
-    assert missed == set(index.short_solutions)
-    assert len(missed) == 16
+    assert missed == set(index.common_solutions)
+    assert len(missed) == 19
+    assert missed >= {"HumanEval/13", "HumanEval/33", "HumanEval/157"}
     longest = max(len(row["canonical_solution"].strip()) for row in ROWS if row["task_id"] in missed)
     assert longest < 80
+
+
+EUCLID = "import os\n\n\ndef gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        pytest.param({}, [], id="by-default"),
+        pytest.param({"min_exact_different_words": 4}, ["HumanEval/13"], id="four-different-words"),
+        pytest.param({"min_exact_different_words": 4, "min_exact_words": 10}, [], id="ten-words"),
+    ],
+)
+def test_an_honest_greatest_common_divisor_is_no_hit(changes: dict[str, int], found: list[str]) -> None:
+    strict = ProblemIndex.from_files(DecontaminationConfig(problems=(HUMAN_EVAL,), **changes))
+    assert [hit.task_id for hit in hits(strict, EUCLID)] == found
+
+
+def test_the_problem_of_the_common_divisor_is_still_found_by_its_docstring(index: ProblemIndex) -> None:
+    (row,) = (row for row in ROWS if row["task_id"] == "HumanEval/13")
+    assert [hit.task_id for hit in hits(index, FILLER + row["prompt"] + row["canonical_solution"])] == ["HumanEval/13"]
 
 
 def test_a_docstring_alone_is_found(index: ProblemIndex) -> None:
@@ -234,7 +256,7 @@ def test_the_index_goes_to_another_process(index: ProblemIndex) -> None:
 
 
 def test_without_problems_nothing_is_found() -> None:
-    assert hits(ProblemIndex.from_files([], ngram_words=13), FILLER) == []
+    assert hits(ProblemIndex([], DecontaminationConfig()), FILLER) == []
 
 
 @pytest.mark.parametrize(
@@ -251,14 +273,14 @@ def test_without_problems_nothing_is_found() -> None:
 def test_a_file_that_holds_no_problems_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "p.jsonl").write_text(content)
     with pytest.raises(InputError, match=message):
-        ProblemIndex.from_files([tmp_path / "p.jsonl"], ngram_words=13)
+        ProblemIndex.from_files(DecontaminationConfig(problems=(tmp_path / "p.jsonl",)))
 
 
 def test_too_short_runs_are_refused() -> None:
     with pytest.raises(ConfigError, match="ngram_words: got 5; must be at least 6"):
         DecontaminationConfig(ngram_words=5)
-    with pytest.raises(InputError, match="ngram_words: got 5; must be at least 6"):
-        ProblemIndex.from_files([], ngram_words=5)
+    with pytest.raises(ConfigError, match=r"min_exact_words: got 5; must be at least 6(.|\n)*different_words: got 0"):
+        DecontaminationConfig(min_exact_words=5, min_exact_different_words=0)
 
 
 def test_our_own_problems_bring_their_docstring(tmp_path: Path) -> None:

@@ -2,19 +2,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from megatron_codex.config.execution import ExecutionConfig
-from megatron_codex.corpus import execution
 from megatron_codex.corpus.execution import executor
 from megatron_codex.errors import InputError, WorkError
 
@@ -134,7 +131,6 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_execution as t
 from megatron_codex.config.execution import ExecutionConfig
-from megatron_codex.corpus import execution
 from megatron_codex.corpus.execution import executor
 folder = Path(sys.argv[1])
 with executor(ExecutionConfig(executor="mpi"), folder=folder) as run:
@@ -172,46 +168,3 @@ def test_what_a_task_raises_on_an_mpi_rank_ends_the_run(tmp_path: Path) -> None:
     done = run_under_mpi(tmp_path, "refuse")
     assert done.returncode != 0
     assert "is refused; give another" in done.stderr
-
-
-@pytest.fixture
-def arrays_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """submitit's arrays on processes of this machine: the same calls, without a cluster."""
-    import submitit
-
-    def local(folder: Path, cluster: str) -> Any:
-        assert cluster == "slurm"
-        return submitit.AutoExecutor(folder=folder, cluster="local")
-
-    monkeypatch.setattr(execution, "_submitter", local)
-
-
-def run_in_arrays(folder: Path, function: object, tasks: list[Path]) -> None:
-    settings = ExecutionConfig(executor="slurm", workers=2, slurm_minutes=1)
-    with executor(settings, folder=folder / "jobs") as run:
-        assert run is not None
-        run(function, tasks, done=is_done, description="test")  # type: ignore[arg-type]
-
-
-@pytest.mark.slow
-def test_a_job_that_dies_leaves_its_tasks_to_the_next_round(
-    tmp_path: Path, arrays_here: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    tasks = [tmp_path / str(number) for number in range(4)]
-    run_in_arrays(tmp_path, partial(die_at_first, 1), tasks)
-    assert all(task.with_suffix(".tries").read_text() == "xx" for task in tasks)
-    assert "tasks left" in caplog.text
-
-
-@pytest.mark.slow
-def test_what_a_task_raises_in_a_job_is_raised_here(tmp_path: Path, arrays_here: None) -> None:
-    with pytest.raises(InputError, match="is refused; give another"):
-        run_in_arrays(tmp_path, refuse, [tmp_path / "a", tmp_path / "b"])
-
-
-@pytest.mark.slurm
-@pytest.mark.skipif(shutil.which("sinfo") is None or "SLURM_CONF" not in os.environ, reason="no SLURM cluster is up")
-def test_a_real_array_does_every_task(tmp_path: Path) -> None:
-    tasks = [tmp_path / str(number) for number in range(5)]
-    run_in_arrays(tmp_path, write, tasks)
-    assert len({task.read_text() for task in tasks}) == 2

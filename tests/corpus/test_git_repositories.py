@@ -4,16 +4,19 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from megatron_codex.config.corpus import CorpusConfig
-from megatron_codex.corpus import git_repositories
-from megatron_codex.corpus.candidates import ARCHIVE_TOO_LARGE, NOT_A_FILE, TOO_LARGE, UNREADABLE, Candidate
+from megatron_codex.corpus import git_objects, git_repositories
+from megatron_codex.corpus.candidates import ARCHIVE_TOO_LARGE, NOT_A_FILE, STALLED, TOO_LARGE, UNREADABLE, Candidate
 from megatron_codex.corpus.discover import Unit, find_units
 from megatron_codex.corpus.languages import selection_of
 from megatron_codex.corpus.readers import read_unit
@@ -66,6 +69,51 @@ def loose(bare: Path, object_name: str) -> Path:
 
 def read(bare: Path, *, max_bytes: int = 1_000_000, **changes: Any) -> list[Candidate]:
     return list(read_unit(Unit(kind="git", path=bare, **changes), max_bytes=max_bytes))
+
+
+FAKE_GIT = """#!{python} -IS
+import os, subprocess, sys, time
+answers, pace = {answers}, {pace}
+real = subprocess.Popen([{git!r}, *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+for number, name in enumerate(sys.stdin.buffer):
+    if number >= answers and not pace:
+        time.sleep(60)
+    real.stdin.write(name)
+    real.stdin.flush()
+    answer = real.stdout.readline()
+    answer += real.stdout.read(int(answer.split()[2]) + 1)
+    for byte in [answer] if number < answers else [answer[i : i + 1] for i in range(len(answer))]:
+        os.write(1, byte)
+        time.sleep(0 if number < answers else pace)
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "pace", "found"),
+    [
+        pytest.param(0, 0, [("", STALLED)], id="silent"),
+        pytest.param(2, 0.5, [("a.py", ""), ("", STALLED)], id="dripping-after-a-file"),
+    ],
+)
+def test_a_git_that_gives_nothing_is_ended_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: int, pace: float, found: list[tuple[str, str]]
+) -> None:
+    bare = repository(tmp_path)
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    fake.write_text(FAKE_GIT.format(python=sys.executable, git=shutil.which("git"), answers=answers, pace=pace))
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake.parent))
+    began = time.monotonic()
+    assert named(read(bare, git_timeout_s=5.0)) == found
+    assert time.monotonic() - began < 30, "it was waited for"
+    assert not any("cat-file" in " ".join(child.cmdline()) for child in psutil.Process().children())
+
+
+def test_an_object_longer_than_a_pipe_holds_is_read(tmp_path: Path) -> None:
+    files = {"a.py": "a = 1\n" * 100_000, "b.py": "b = 1\n", "c.py": "é" * 300_000 + "\n"}
+    found = read(repository(tmp_path, files))
+    assert [candidate.content for candidate in found] == [text.encode() for text in files.values()]
 
 
 def named(candidates: list[Candidate]) -> list[tuple[str, str]]:
@@ -171,7 +219,7 @@ def test_trees_in_trees_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_nothing_of_a_repository_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git_is_old: bool) -> None:
     """Its hooks, its monitor of files, and the remote of a partial clone that lacks a file."""
     if git_is_old:
-        monkeypatch.delitem(git_repositories._ENVIRONMENT, "GIT_NO_LAZY_FETCH")
+        monkeypatch.delitem(git_objects._ENVIRONMENT, "GIT_NO_LAZY_FETCH")
     bare = repository(tmp_path, {"a.py": "a = 1\n", "b.py": "b = 1\n"})
     ran = tmp_path / "ran"
     script = bare / "run"

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from megatron_codex.corpus import line_batches as module
+from megatron_codex.corpus import line_ranges
 from megatron_codex.corpus.line_batches import extract_texts, line_batches
 from megatron_codex.errors import InputError
 from megatron_codex.native.library import library
@@ -167,7 +168,7 @@ EXPECTED = [text for line in LINES if line.decode().strip() for text in [by_pyth
 def test_any_division_of_the_bytes_gives_each_line_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, end: bytes
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(line_ranges, "_BLOCK_BYTES", block_bytes)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\n".join(LINES) + end)
     size = path.stat().st_size
@@ -179,8 +180,8 @@ def test_any_division_of_the_bytes_gives_each_line_once(
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.usefixtures("parser")
 def test_compressed_lines_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr(module, "_COMPRESSED_READ_BYTES", 7)
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 20)
+    monkeypatch.setattr(line_ranges, "_COMPRESSED_READ_BYTES", 7)
+    monkeypatch.setattr(line_ranges, "_BLOCK_BYTES", 20)
     compress = gzip.compress if suffix == ".gz" else zstandard.compress
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(compress(b"\n".join(LINES)))
@@ -208,7 +209,7 @@ def test_the_line_is_named_wherever_reading_begins(tmp_path: Path, line: bytes, 
 
 @pytest.mark.usefixtures("parser")
 def test_a_broken_stream_is_named_by_the_line_it_breaks_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_COMPRESSED_READ_BYTES", 100)
+    monkeypatch.setattr(line_ranges, "_COMPRESSED_READ_BYTES", 100)
     path = tmp_path / "a.jsonl.gz"
     content = b"".join(b'{"text": "%d"}\n' % number for number in range(100_000))
     path.write_bytes(gzip.compress(content)[:-200])

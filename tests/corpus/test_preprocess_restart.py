@@ -165,7 +165,7 @@ def test_a_run_that_stops_between_two_renames_is_finished(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "replace", stop_after)
-        patch.setattr("megatron_codex.corpus.unfinished.Unfinished.remove", stop)
+        patch.setattr("megatron_codex.unfinished._remove", stop)
         preprocess_data(PreprocessConfig(input=(source,), output_prefix=tmp_path / "p", workers=1))
     assert sum(path.name in ("p.bin", "p.idx", "p.manifest.json") for path in tmp_path.iterdir()) == num_renamed
     assert undisturbed(source, tmp_path / "p") == undisturbed(source, tmp_path / "whole")

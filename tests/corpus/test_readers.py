@@ -18,7 +18,7 @@ import pytest
 import zstandard
 
 from megatron_codex.config.corpus import CorpusConfig, FilterConfig
-from megatron_codex.corpus import archives
+from megatron_codex.corpus import tars
 from megatron_codex.corpus.candidates import (
     ARCHIVE_TOO_LARGE,
     AVERAGE_LINE_LENGTH,
@@ -326,7 +326,7 @@ def test_a_source_distribution_s_licence_is_on_its_files(tmp_path: Path, place: 
 
 
 def test_no_more_than_a_bound_waits_for_a_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "_HELD_BYTES", 1_000)
+    monkeypatch.setattr(tars, "_HELD_BYTES", 1_000)
     files = {f"pkg-1.0/{number}.py": b"x" * 600 for number in range(5)}
     path = tmp_path / "pkg-1.0.tar"
     path.write_bytes(tar_bytes({**files, "pkg-1.0/PKG-INFO": METADATA, "pkg-1.0/z.py": b"z = 1\n"}))

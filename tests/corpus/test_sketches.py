@@ -61,8 +61,11 @@ def test_every_way_gives_the_same_sketches(
     np.testing.assert_array_equal(found, expected)
 
 
+DOUBLE = b"def double(number):\n    return 2 * number\n"
+
+
 def test_sketches_are_the_same_for_ever() -> None:
-    documents = [b"def double(number):\n    return 2 * number\n", b"x", b"one_long_identifier = 1", b"-*-"]
+    documents = [DOUBLE, b"x", b"one_long_identifier = 1", b"-*-"]
     assert sketch(documents, num_permutations=6, shingle_words=3).tolist() == [
         [738655499, 1019410813, 222530757, 602680269, 109661238, 1065763641],
         [1483344008, 1244603784, 1744647561, 430772427, 343905709, 1536647491],
@@ -72,7 +75,7 @@ def test_sketches_are_the_same_for_ever() -> None:
 
 
 def test_without_the_library_the_twin_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    documents = [b"def double(number):\n    return 2 * number\n" * 9, b""]
+    documents = [DOUBLE * 9, b""]
     expected = sketch(documents)
     monkeypatch.setattr(sketches, "fastest", lambda: None)
     np.testing.assert_array_equal(sketch(documents), expected)

@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 from megatron_codex.data import indexed
 from megatron_codex.data.indexed import IndexedDataset, IndexedDatasetWriter
 from megatron_codex.errors import InputError
-from tests.megatron_files import MegatronDataset, MegatronDatasetBuilder
+from tests.data.datasets import write, write_sequences
+from tests.megatron_files import MegatronDataset
 
 DOCUMENTS = [[1, 2, 3], [65_535], [4, 0]]
 
@@ -27,14 +28,6 @@ GOLDEN_IDX = bytes.fromhex(
 )  # fmt: skip
 
 
-def write(prefix: Path, documents: list[list[int]], dtype: type[np.integer] = np.uint16) -> Path:
-    with IndexedDatasetWriter(prefix, dtype) as writer:
-        for document in documents:
-            writer.add_document(np.array(document, dtype))
-        writer.finalize()
-    return prefix
-
-
 def test_the_bytes_are_the_format_s(tmp_path: Path) -> None:
     write(tmp_path / "tiny", DOCUMENTS)
     assert (tmp_path / "tiny.bin").read_bytes() == GOLDEN_BIN
@@ -43,10 +36,7 @@ def test_the_bytes_are_the_format_s(tmp_path: Path) -> None:
 
 
 def test_megatron_writes_the_same_bytes(tmp_path: Path) -> None:
-    builder = MegatronDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=np.uint16)
-    for document in DOCUMENTS:
-        builder.add_document(np.array(document), [len(document)])
-    builder.finalize(str(tmp_path / "theirs.idx"))
+    write_sequences(tmp_path / "theirs", [(document, [len(document)]) for document in DOCUMENTS], np.uint16)
     assert (tmp_path / "theirs.bin").read_bytes() == GOLDEN_BIN
     assert (tmp_path / "theirs.idx").read_bytes() == GOLDEN_IDX
 
@@ -79,11 +69,8 @@ def test_every_token_type_comes_back(tmp_path: Path, dtype: type[np.integer]) ->
 
 
 def test_megatron_s_documents_of_several_sequences_are_read_whole(tmp_path: Path) -> None:
-    builder = MegatronDatasetBuilder(str(tmp_path / "sentences.bin"), dtype=np.int32, multimodal=True)
-    builder.add_document(np.array([1, 2, 3, 4, 5]), [2, 3], [0, 1])
-    builder.add_document(np.array([6]), [1], [0])
-    builder.finalize(str(tmp_path / "sentences.idx"))
-    dataset = IndexedDataset(tmp_path / "sentences")
+    documents = [([1, 2, 3, 4, 5], [2, 3]), ([6], [1])]
+    dataset = IndexedDataset(write_sequences(tmp_path / "sentences", documents, modes=[[0, 1], [0]]))
     assert [dataset.document(index).tolist() for index in range(len(dataset))] == [[1, 2, 3, 4, 5], [6]]
 
 
@@ -118,10 +105,8 @@ def test_of_many_documents_the_first_at_fault_is_named(tmp_path: Path) -> None:
 def test_borders_of_documents_are_found_in_the_whole_text(tmp_path: Path) -> None:
     """Sizes 3, 0, 1, 2, 0 as single sequences, and the same documents of several: starts 0, 3, 3, 4, 6, end 6."""
     write(tmp_path / "single", [[1, 2, 3], [], [4], [5, 6], []])
-    builder = MegatronDatasetBuilder(str(tmp_path / "several.bin"), dtype=np.uint16)
-    for document, sizes in (([1, 2, 3], [1, 2]), ([], []), ([4], [1]), ([5, 6], [2]), ([], [])):
-        builder.add_document(np.array(document, np.uint16), sizes)
-    builder.finalize(str(tmp_path / "several.idx"))
+    several = [([1, 2, 3], [1, 2]), ([], []), ([4], [1]), ([5, 6], [2]), ([], [])]
+    write_sequences(tmp_path / "several", several, np.uint16)
     for name in ("single", "several"):
         dataset = IndexedDataset(tmp_path / name)
         assert dataset.first_tokens(range(6)) == [0, 3, 3, 4, 6, 6]
@@ -256,11 +241,19 @@ def test_a_damaged_entry_is_found_wherever_it_lies(
         IndexedDataset(tmp_path / "long")
 
 
-@pytest.mark.parametrize("suffix", [".bin", ".idx"])
-def test_a_missing_file_is_named(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        pytest.param([".bin"], r"tiny\.bin: no such file", id="bin"),
+        pytest.param([".idx"], r"tiny: is not finished: tiny\.bin is there without tiny\.idx", id="idx"),
+        pytest.param([".bin", ".idx"], r"tiny\.idx: no such file", id="both"),
+    ],
+)
+def test_a_missing_file_is_named(tmp_path: Path, missing: list[str], message: str) -> None:
     write(tmp_path / "tiny", DOCUMENTS)
-    (tmp_path / f"tiny{suffix}").unlink()
-    with pytest.raises(InputError, match=rf"tiny\{suffix}: no such file"):
+    for suffix in missing:
+        (tmp_path / f"tiny{suffix}").unlink()
+    with pytest.raises(InputError, match=message):
         IndexedDataset(tmp_path / "tiny")
 
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,22 +14,15 @@ import pytest
 
 from megatron_codex.config.corpus import MergeConfig
 from megatron_codex.data import indexed
-from megatron_codex.data.indexed import IndexedDataset, IndexedDatasetWriter
+from megatron_codex.data.indexed import IndexedDataset
 from megatron_codex.data.merge import MergeSummary, merge_datasets
 from megatron_codex.errors import InputError
 from megatron_codex.files import sha256_file
 from megatron_codex.manifest import read_manifest, write_manifest
-from tests.megatron_files import MegatronDataset, MegatronDatasetBuilder
+from tests.data.datasets import write, write_sequences
+from tests.megatron_files import MegatronDataset
 
 DOCUMENTS = [[1, 2, 3], [65_535], [], [4, 0]]
-
-
-def write(prefix: Path, documents: list[list[int]], dtype: type[np.integer] = np.uint16) -> Path:
-    with IndexedDatasetWriter(prefix, dtype) as writer:
-        for document in documents:
-            writer.add_document(np.array(document, dtype))
-        writer.finalize()
-    return prefix
 
 
 def manifest(prefix: Path, *, tokenizer: dict[str, Any] | None = None) -> None:
@@ -84,10 +80,8 @@ def test_more_datasets_than_may_be_open_are_merged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("with_modes", [False, True])
 def test_documents_of_several_sequences_stay_such(tmp_path: Path, with_modes: bool) -> None:
     for name in ("a", "b"):
-        builder = MegatronDatasetBuilder(str(tmp_path / f"{name}.bin"), dtype=np.int32, multimodal=with_modes)
-        builder.add_document(np.array([1, 2, 3, 4, 5]), [2, 3], [0, 1])
-        builder.add_document(np.array([6]), [1], [1])
-        builder.finalize(str(tmp_path / f"{name}.idx"))
+        documents = [([1, 2, 3, 4, 5], [2, 3]), ([6], [1])]
+        write_sequences(tmp_path / name, documents, modes=[[0, 1], [1]] if with_modes else None)
     merge(tmp_path / "a", tmp_path / "b", prefix=tmp_path / "p")
     theirs = MegatronDataset(str(tmp_path / "p"), multimodal=with_modes)
     assert theirs.document_indices.tolist() == [0, 2, 3, 5, 6]
@@ -141,9 +135,7 @@ def test_a_missing_manifest_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def one_with_modes(prefix: Path) -> None:
-    builder = MegatronDatasetBuilder(f"{prefix}.bin", dtype=np.uint16, multimodal=True)
-    builder.add_document(np.array([1]), [1], [1])
-    builder.finalize(f"{prefix}.idx")
+    write_sequences(prefix, [([1], [1])], np.uint16, modes=[[1]])
 
 
 def of_another_tokenizer(prefix: Path) -> None:
@@ -179,3 +171,85 @@ def test_an_existing_output_is_kept(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(InputError, match="the output exists already"):
         merge(tmp_path / "a", prefix=tmp_path / "p")
     assert Path(f"{tmp_path}/p{suffix}").read_text() == "kept"
+
+
+KILL = """
+import os, signal, sys
+from pathlib import Path
+from megatron_codex.config.corpus import MergeConfig
+from megatron_codex import unfinished
+from megatron_codex.data import merge
+folder, point = Path(sys.argv[1]), int(sys.argv[2])
+replace, renames = Path.replace, 0
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(self: Path, target: Path) -> Path:
+    global renames
+    if self.name.startswith("joined."):
+        if renames == point:
+            die()
+        renames += 1
+    return replace(self, target)
+
+
+Path.replace = die_at
+if point == -1:
+    merge._copy = die
+if point == 3:
+    unfinished._remove = die
+merge.merge_datasets(MergeConfig(input=(folder / "a", folder / "b"), output_prefix=folder / "p"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "placed"),
+    [
+        pytest.param(-1, [], id="copying"),
+        pytest.param(0, [], id="before-the-first-rename"),
+        pytest.param(1, ["p.bin"], id="after-the-bin"),
+        pytest.param(2, ["p.bin", "p.manifest.json"], id="after-the-manifest"),
+        pytest.param(3, ["p.bin", "p.idx", "p.manifest.json"], id="after-the-idx"),
+    ],
+)
+def test_a_merge_that_is_killed_is_told_from_a_whole_one_and_finished_by_the_next_run(
+    tmp_path: Path, point: int, placed: list[str]
+) -> None:
+    a, b = write(tmp_path / "a", DOCUMENTS), write(tmp_path / "b", [[8]])
+    killed = subprocess.run([sys.executable, "-c", KILL, str(tmp_path), str(point)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(path.name for path in tmp_path.glob("p.[bim]*")) == placed
+    if "p.idx" in placed:
+        assert stored(tmp_path / "p") == [*DOCUMENTS, [8]]
+    elif placed:
+        message = r"p: is not finished: p\.bin is there without p\.idx; run the command that makes it again"
+        with pytest.raises(InputError, match=message):
+            IndexedDataset(tmp_path / "p")
+    merge(a, b, prefix=tmp_path / "p")
+    assert stored(tmp_path / "p") == [*DOCUMENTS, [8]]
+    assert sorted(path.name for path in tmp_path.glob("*p.*")) == ["p.bin", "p.idx", "p.manifest.json"]
+
+
+def test_a_bin_whose_unfinished_work_was_removed_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "p", DOCUMENTS)
+    (tmp_path / "p.idx").unlink()
+    with pytest.raises(InputError, match=r"p: is not finished: .*nothing is left to finish it from: remove .*p\.bin"):
+        IndexedDataset(tmp_path / "p")
+
+
+def test_unfinished_work_of_other_inputs_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = write(tmp_path / "a", DOCUMENTS), write(tmp_path / "b", [[8]])
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("megatron_codex.unfinished.sync_directory", stop)  # after the first rename
+        merge(a, b, prefix=tmp_path / "p")
+    with pytest.raises(InputError, match=r"p\.partial: holds unfinished work of a run with other inputs"):
+        merge(b, a, prefix=tmp_path / "p")
+    merge(a, b, prefix=tmp_path / "p")
+    assert stored(tmp_path / "p") == [*DOCUMENTS, [8]]

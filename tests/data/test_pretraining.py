@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_codex.data import pretraining
-from megatron_codex.data.indexed import IndexedDataset, IndexedDatasetWriter
+from megatron_codex.data.indexed import IndexedDataset
 from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.data.pretraining import PretrainingDataset
-from megatron_codex.data.splits import split_documents
 from megatron_codex.errors import InputError
-from tests.megatron_files import MegatronDatasetBuilder
+from tests.data.datasets import split_documents, write, write_sequences
 
 EOD = 9
 DOCUMENTS = [[1, 1, EOD], [2, EOD], [3, 3, 3, 3, 3, 3, 3, EOD], [4, 4, EOD], [EOD], [5, 5, 5, 5, EOD]]
 ALL_TRAIN = {"split": "train", "splits": (1, 0, 0), "seq_length": 4, "seed": 11, "eod": EOD}
-
-
-def write(prefix: Path, documents: Sequence[Any], dtype: type[np.integer] = np.uint16) -> Path:
-    with IndexedDatasetWriter(prefix, dtype) as writer:
-        for document in documents:
-            writer.add_document(np.array(document, dtype))
-        writer.finalize()
-    return prefix
 
 
 def dataset(tmp_path: Path, documents: list[list[int]] = DOCUMENTS, **changes: Any) -> PretrainingDataset:
@@ -220,11 +210,8 @@ def test_batches_of_one_shape_do_not_change_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_documents_of_several_sequences_are_whole(tmp_path: Path, reset: bool) -> None:
-    builder = MegatronDatasetBuilder(str(tmp_path / "sentences.bin"), dtype=np.uint16)
-    builder.add_document(np.array([1, 2, 3, 4, EOD]), [2, 3])
-    builder.add_document(np.array([], np.uint16), [])
-    builder.add_document(np.array([5, 6, EOD]), [1, 2])
-    builder.finalize(str(tmp_path / "sentences.idx"))
+    documents = [([1, 2, 3, 4, EOD], [2, 3]), ([], []), ([5, 6, EOD], [1, 2])]
+    write_sequences(tmp_path / "sentences", documents, np.uint16)
     source = PretrainingDataset(
         [tmp_path / "sentences"], **{**ALL_TRAIN, "seq_length": 7}, reset_attention_at_documents=reset
     )

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megatron_codex.data.splits import SPLIT_NAMES, split_documents, split_runs
+from megatron_codex.data.splits import SPLIT_NAMES, split_runs
 from megatron_codex.errors import InputError
+from tests.data.datasets import split_documents
 
 shares = st.tuples(*[st.floats(0, 100)] * 3).filter(lambda values: sum(values) > 1e-6)
 

@@ -2,6 +2,7 @@
 // memory that is not its own. With -fsanitize=fuzzer it is a fuzzer's target; else `check_cpu VOCABULARY SECONDS SEED`
 // makes inputs of its own. It ends with a message and exit code 1 at the first difference.
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 
 #include "../../csrc/cpu/filter/documents.h"
 #include "../../csrc/cpu/json/lines.h"
+#include "../../csrc/cpu/rows/rows.h"
 #include "../../csrc/cpu/sketch/documents.h"
 #include "../../csrc/cpu/tokenizer/documents.h"
 #include "../../csrc/cpu/words/runs.h"
@@ -87,6 +89,8 @@ class Checker {
     check_sketches(data.get(), offsets);
     check_tokens(data.get(), offsets);
     check_lines(data.get(), offsets.back());
+    check_rows<float>(data.get(), text.size(), codex::Element::kFloat32);
+    check_rows<uint16_t>(data.get(), text.size(), codex::Element::kBfloat16);
     for (size_t document = 0; document + 1 < offsets.size(); ++document) {
       check_alone(data.get() + offsets[document], offsets[document + 1] - offsets[document]);
     }
@@ -178,6 +182,46 @@ class Checker {
                                          tokens.counts.data());
     tokens.ids.resize(total);
     return tokens;
+  }
+
+  // The bytes as rows of numbers from -8 to 8, each matrix in memory of its size exactly.
+  template <class Stored>
+  void check_rows(const uint8_t* data, size_t size, codex::Element element) {
+    const int64_t columns = size == 0 ? 1 : data[0] % 40 + 1, num_rows = static_cast<int64_t>(size) / columns;
+    std::vector<Stored> given(num_rows * columns);
+    for (size_t i = 0; i < given.size(); ++i) {
+      const float value = (data[i] - 128) / 16.0f;  // its lower 16 bits are 0: the upper ones are the bf16
+      uint32_t bits;
+      std::memcpy(&bits, &value, sizeof bits);
+      if (sizeof(Stored) == 2) bits >>= 16;
+      std::memcpy(&given[i], &bits, sizeof(Stored));
+    }
+    const auto results = [&](Instructions instructions, int num_threads) {
+      const codex::Workers workers{instructions, num_threads};
+      std::vector<Stored> softmax = given, gradient = given, out(given.size()), in_gradient(given.size());
+      std::vector<float> largest(num_rows), sums(num_rows), ones(num_rows, 1.0f);
+      std::vector<int64_t> labels(num_rows);
+      for (int64_t i = 0; i < num_rows; ++i) labels[i] = i % (columns + 2) - 1;
+      const auto matrix = [&](std::vector<Stored>& values) {
+        return codex::Matrix{values.data(), element, num_rows, columns, columns};
+      };
+      codex::row_statistics(matrix(given), largest.data(), sums.data(), workers);
+      codex::cross_entropy_gradient(matrix(gradient), columns, labels.data(), largest.data(), ones.data(), workers);
+      codex::gelu(matrix(given), matrix(out), workers);
+      codex::gelu_gradient(matrix(given), matrix(given), matrix(in_gradient), workers);
+      codex::causal_softmax(matrix(softmax), 5, 2, 0.5f, workers);
+      codex::causal_softmax_gradient(matrix(softmax), matrix(out), 5, 2, 0.5f, workers);
+      for (const auto* more : {&gradient, &out, &in_gradient}) softmax.insert(softmax.end(), more->begin(), more->end());
+      return std::make_pair(softmax, sums);
+    };
+    const auto expected = results(Instructions::kScalar, 1);
+    for (const Instructions instructions : available_) {
+      const auto found = results(instructions, 1);
+      require(results(instructions, 3) == found, "rows with more threads");
+      for (int64_t i = 0; i < num_rows; ++i) {  // sums in another order
+        require(std::abs(found.second[i] - expected.second[i]) <= 1e-5f * expected.second[i], "sum of exponentials");
+      }
+    }
   }
 
   std::shared_ptr<codex::Vocabulary> vocabulary_;

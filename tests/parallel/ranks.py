@@ -8,6 +8,7 @@ off every n-th training sample, which no real data set does; "max_file_bytes": n
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -41,10 +42,15 @@ def start_ranks(world_size: int, command: Sequence[str], directory: Path) -> lis
     processes = []
     for rank in range(world_size):
         environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "STORE": str(directory / "store")}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": _python_path(), "STORE": str(directory / "store")}
         with (directory / f"rank{rank}.log").open("wb") as log:
             processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT))
     return processes
+
+
+def _python_path() -> str:
+    """This package first, then what the tests were started with."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -106,6 +112,7 @@ def main() -> None:
     outcomes = []
     build_datasets, run_steps = run.build_datasets, run.run_steps
     for job in json.loads((directory / "jobs.json").read_text()):
+        gc.collect()  # the last job's process groups, three threads each, which its model's cycles still hold
         every = job.pop("blank_every", 0)
         run.build_datasets = partial(_with_blanks, build_datasets, every) if every else build_datasets
         most_bytes = job.pop("max_file_bytes", 0)

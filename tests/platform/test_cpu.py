@@ -6,6 +6,9 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
+import torch
+
 from megatron_codex.platform import cpu
 
 
@@ -52,3 +55,12 @@ else:
     print(x.device, y.device, x.type(), "torch._inductor" in sys.modules, len(_modes))
 """
     assert _run(code) == "cpu cpu torch.cuda.FloatTensor False 1"
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(3, 7), (7, 3)], ids=["narrow_gradient", "narrow_input"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_factors_of_a_weight_gradient_are_the_same_numbers(outputs: int, inputs: int, dtype: torch.dtype) -> None:
+    gradient, x = torch.randn(5, 2, outputs).to(dtype), torch.randn(5, 2, inputs).to(dtype)
+    factors = cpu.by_narrow_columns(gradient, x)
+    assert all(torch.equal(factor, given.flatten(0, 1)) for factor, given in zip(factors, (gradient, x), strict=True))
+    assert [factor.stride(0) == 1 for factor in factors] == [outputs < inputs, inputs < outputs]

@@ -10,12 +10,20 @@ from torch import Tensor
 
 from megatron_codex.sampling.cache import KeyValueCache
 from megatron_codex.sampling.loading import SamplingModel
+from tests.sampling.conftest import make_model
 
 TOLERANCE = 1e-4
 """fp32 sums in another order: about 1e-5 at these logits of up to 10."""
 
 
-def reference_logits(tensors: dict[str, Tensor], tokens: list[int], *, num_layers: int, num_heads: int) -> Tensor:
+def reference_logits(
+    tensors: dict[str, Tensor],
+    tokens: list[int],
+    *,
+    num_layers: int,
+    num_heads: int,
+    bands: tuple[int | None, ...] = (None, None),
+) -> Tensor:
     """[S, V padded]: one document, one head and one position at a time, in float64."""
     weights = {name: tensor.double() for name, tensor in tensors.items()}
 
@@ -39,10 +47,10 @@ def reference_logits(tensors: dict[str, Tensor], tokens: list[int], *, num_layer
         heads = []
         for head in range(num_heads):  # megatron-core: q, k, v of head 0, then of head 1, ...
             q, k, v = qkv[:, 3 * size * head : 3 * size * (head + 1)].split(size, dim=1)
-            rows = [
-                torch.softmax(q[place] @ k[: place + 1].T / math.sqrt(size), dim=0) @ v[: place + 1]
-                for place in range(len(tokens))
-            ]
+            rows = []
+            for place in range(len(tokens)):
+                seen = slice(max(0, place + 1 - (bands[index] or len(tokens))), place + 1)
+                rows.append(torch.softmax(q[place] @ k[seen].T / math.sqrt(size), dim=0) @ v[seen])
             heads.append(torch.stack(rows))
         x = x + affine(torch.cat(heads, dim=1), f"{name}.self_attention.linear_proj")
         inner = gelu(affine(norm(x, f"{name}.pre_mlp_layernorm"), f"{name}.mlp.linear_fc1"))
@@ -52,6 +60,34 @@ def reference_logits(tensors: dict[str, Tensor], tokens: list[int], *, num_layer
 
 def _tokens(length: int, seed: int) -> list[int]:
     return torch.randint(300, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+BANDS = (None, 6)
+"""The second layer sees six positions."""
+
+
+@pytest.fixture(scope="module")
+def banded_model(tensors: dict[str, Tensor]) -> SamplingModel:
+    return make_model(tensors, attention_bands=BANDS)
+
+
+def test_banded_layers_give_the_reference_logits(banded_model: SamplingModel, tensors: dict[str, Tensor]) -> None:
+    """Whole, and step by step: prompts shorter and longer than the band, until the band has left them behind."""
+    prompts = [_tokens(length, seed=length) for length in (3, 1, 40)]
+    suffixes = [_tokens(9, seed=100 + row) for row in range(3)]
+    decoder = banded_model.decoder
+    cache = KeyValueCache([decoder.prefill(torch.tensor(prompt))[1] for prompt in prompts], [0, 1, 2])
+    dense = make_model(tensors).decoder
+    for place in range(9):
+        hidden = decoder.step(torch.tensor([suffix[place] for suffix in suffixes]), cache)
+        for row, given in enumerate(decoder.logits(hidden)):
+            tokens = torch.tensor(prompts[row] + suffixes[row][: place + 1])
+            expected = reference_logits(tensors, tokens.tolist(), num_layers=2, num_heads=4, bands=BANDS)[-1, :300]
+            torch.testing.assert_close(given.double(), expected, atol=TOLERANCE, rtol=0)
+            whole = decoder.logits(decoder.encode(tokens))[-1]
+            torch.testing.assert_close(whole.double(), expected, atol=TOLERANCE, rtol=0)
+            if len(tokens) > 6:
+                assert (dense.logits(dense.encode(tokens))[-1] - given).abs().max() > 100 * TOLERANCE
 
 
 def test_whole_documents_give_the_reference_logits_without_padded_rows(

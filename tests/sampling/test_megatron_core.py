@@ -8,7 +8,7 @@ from torch import Tensor
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.parallel import ParallelConfig
-from megatron_codex.sampling.loading import SamplingModel
+from tests.sampling.conftest import make_model
 
 TOLERANCE = 1e-4
 """fp32 sums in another order: about 1e-5 at these logits of up to 10."""
@@ -16,12 +16,18 @@ TOLERANCE = 1e-4
 
 # megatron-core 0.16.1 warns of its own layer specs and groups.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:megatron")
-def test_logits_equal_megatron_core_s(model: SamplingModel, tensors: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("backend", ["sdpa", "unfused"])
+@pytest.mark.parametrize("band_width", [None, 7], ids=["dense", "banded"])
+def test_logits_equal_megatron_core_s(tensors: dict[str, Tensor], band_width: int | None, backend: str) -> None:
     from megatron_codex.model.gpt import build_chunks
     from megatron_codex.parallel.groups import joined_ranks, model_parallel
     from megatron_codex.platform.megatron_core import model_parallel_cuda_manual_seed
 
-    shape = ModelConfig(num_layers=2, hidden_size=32, num_attention_heads=4, seq_length=96)
+    pattern = {} if band_width is None else {"attention_pattern": "alternating", "band_width": band_width}
+    shape = ModelConfig(
+        num_layers=2, hidden_size=32, num_attention_heads=4, seq_length=96, attention_backend=backend, **pattern
+    )
+    model = make_model(tensors, attention_bands=shape.attention_bands)
     tokens_BS = torch.randint(300, (3, 40), generator=torch.Generator().manual_seed(2))
     with joined_ranks(), model_parallel(ParallelConfig()):
         model_parallel_cuda_manual_seed(0)

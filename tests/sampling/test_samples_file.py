@@ -16,10 +16,10 @@ import pytest
 from megatron_codex.config.sampling import SamplingConfig
 from megatron_codex.errors import ConfigError, InputError
 from megatron_codex.jsonl import read_jsonl, write_jsonl
-from megatron_codex.records import prompt_sha256
+from megatron_codex.records import Completion, prompt_sha256
 from megatron_codex.sampling import samples_file
 from megatron_codex.sampling.generate import Prompt, generate
-from megatron_codex.sampling.samples_file import read_samples, write_samples
+from megatron_codex.sampling.samples_file import write_samples
 from megatron_codex.sampling.stopping import StopSequences
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def config(tmp_path: Path, checkpoint: Path) -> SamplingConfig:
 
 def test_samples_carry_where_they_come_from(config: SamplingConfig, checkpoint: Path) -> None:
     counts = write_samples(config, PROMPTS, stop=STOP)
-    samples = read_samples(config.output)
+    samples = [Completion.from_json(row, where="sample") for row in read_jsonl(config.output)]
     assert [sample.task_id for sample in samples] == [task for task in "abc" for _ in range(5)]
     assert [sample.extra["sample_index"] for sample in samples] == [0, 1, 2, 3, 4] * 3
     assert {sample.checkpoint for sample in samples} == {str(checkpoint / "checkpoints" / "step_00000010")}
@@ -210,7 +210,7 @@ def test_bad_input_is_one_line_and_exit_code_2(config: SamplingConfig, tmp_path:
     output = tmp_path / "x.jsonl"
     damaged = tmp_path / "damaged"
     shutil.copytree(config.checkpoint, damaged)
-    (damaged / "checkpoints" / "step_00000010" / "__0_0.distcp").write_bytes(b"")
+    (damaged / "checkpoints" / "step_00000010" / "shard_00000.safetensors").write_bytes(b"")
     cases = [
         (tmp_path / "nowhere", config.problems, "no such directory"),
         (damaged / "checkpoints" / "step_00000010", config.problems, "damaged"),

@@ -17,18 +17,16 @@
 
 namespace py = pybind11;
 
+void define_rows(py::module_& module);  // rows.cc
+
 namespace {
 
-using codex::DocumentEncoder;
 using codex::Instructions;
-using codex::Statistics;
-using codex::Token;
-using Offsets = py::array_t<int64_t, py::array::c_style>;
-using Hashes = py::array_t<uint64_t, py::array::c_style>;
-using Tokens = py::array_t<Token>;
 
 constexpr std::pair<Instructions, const char*> kInstructions[] = {
     {Instructions::kAvx512, "avx512"}, {Instructions::kAvx2, "avx2"}, {Instructions::kScalar, "scalar"}};
+
+}  // namespace
 
 Instructions instructions_of(const std::string& name) {
   for (const auto& [instructions, known] : kInstructions) {
@@ -36,6 +34,15 @@ Instructions instructions_of(const std::string& name) {
   }
   throw std::invalid_argument("instructions: got " + name + "; must be avx512, avx2 or scalar");
 }
+
+namespace {
+
+using codex::DocumentEncoder;
+using codex::Statistics;
+using codex::Token;
+using Offsets = py::array_t<int64_t, py::array::c_style>;
+using Hashes = py::array_t<uint64_t, py::array::c_style>;
+using Tokens = py::array_t<Token>;
 
 std::vector<std::string> available_instructions() {
   std::vector<std::string> found;
@@ -204,6 +211,7 @@ PYBIND11_MODULE(_cpu, module) {
              py::kw_only(), py::arg("key"));
   module.def("find_runs", &find_runs, "1 for each document that holds a run of words with one of the hashes, else 0.",
              py::arg("data"), py::arg("offsets"), py::kw_only(), py::arg("runs"));
+  define_rows(module);
   py::class_<Tokenizer>(module, "Tokenizer")
       .def(py::init<std::vector<py::bytes>, const std::string&>(), py::arg("tokens"), py::arg("instructions"))
       .def("encode_documents", &Tokenizer::encode_documents, py::arg("data"), py::arg("offsets"), py::kw_only(),

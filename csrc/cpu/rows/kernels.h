@@ -1,0 +1,24 @@
+// One row of each operation in rows.h, by instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace codex {
+
+template <class Stored>
+struct RowKernels {
+  void (*statistics)(const Stored* row, int64_t size, float scale, float* largest, float* sum);
+  void (*cross_entropy_gradient)(Stored* row, int64_t size, int64_t label, float log_sum, float gradient);
+  void (*gelu)(const Stored* in, int64_t size, Stored* out);
+  void (*gelu_gradient)(const Stored* in, const Stored* out_gradient, int64_t size, Stored* in_gradient);
+  void (*softmax)(Stored* row, int64_t size, float scale);
+  void (*softmax_gradient)(const Stored* probabilities, Stored* gradient, int64_t size, float scale);
+};
+
+// bf16 is the upper half of a float's bits.
+using Bfloat16 = uint16_t;
+
+extern const RowKernels<float> kFloatRowsScalar, kFloatRowsAvx2, kFloatRowsAvx512;
+extern const RowKernels<Bfloat16> kBfloat16RowsScalar, kBfloat16RowsAvx2, kBfloat16RowsAvx512;
+
+}  // namespace codex

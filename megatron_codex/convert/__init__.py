@@ -1,0 +1,1 @@
+"""Checkpoints in other forms: of another layout, or Hugging Face's."""

@@ -1,0 +1,1 @@
+"""Operations of a training step that torch makes slowly on a CPU, and their twins in plain torch."""

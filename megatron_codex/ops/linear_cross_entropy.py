@@ -1,0 +1,73 @@
+"""The output layer and its cross entropy in one: logits are made once, in the model's dtype, and become gradients.
+
+In: hidden states, the output weight's shard of the vocabulary, labels. Out: each row's loss, fp32. The forward pass
+keeps the logits and the backward pass overwrites them; torch's own cross entropy makes fp32 copies, several times their
+size. With tensor parallelism each rank has some columns: two small all-reduces join their maxima and sums.
+
+Shapes: N rows, H hidden, V columns of the vocabulary on this tensor-parallel rank.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from megatron_codex.ops import rows
+from megatron_codex.platform.cpu import by_narrow_columns
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_NH: Tensor,
+        weight_VH: Tensor,
+        labels_N: Tensor,
+        true_columns: int,
+        tp_group: dist.ProcessGroup | None,
+    ) -> Tensor:
+        logits_NV = torch.mm(hidden_NH, weight_VH.t())
+        largest_N, sums_N = rows.row_statistics(logits_NV[:, :true_columns])
+        here_N = (labels_N >= 0) & (labels_N < true_columns)
+        at_label_N1 = logits_NV.gather(1, labels_N.clamp(0, logits_NV.shape[1] - 1)[:, None])
+        targets_N = torch.where(here_N, at_label_N1[:, 0].float(), 0.0)
+        if tp_group is not None:
+            local_N = largest_N.clone()
+            dist.all_reduce(largest_N, op=dist.ReduceOp.MAX, group=tp_group)
+            both_2N = torch.stack((sums_N * (local_N - largest_N).exp(), targets_N))
+            dist.all_reduce(both_2N, group=tp_group)
+            sums_N, targets_N = both_2N
+        log_sums_N = largest_N + sums_N.log()
+        ctx.save_for_backward(hidden_NH, weight_VH, labels_N, log_sums_N)
+        ctx.logits_NV, ctx.true_columns = logits_NV, true_columns
+        return log_sums_N - targets_N
+
+    @staticmethod
+    def backward(ctx: Any, gradients_N: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        hidden_NH, weight_VH, labels_N, log_sums_N = ctx.saved_tensors
+        logits_NV, ctx.logits_NV = ctx.logits_NV, None
+        assert logits_NV is not None, "the logits were overwritten by the first backward pass"
+        rows.cross_entropy_gradient(
+            logits_NV,
+            true_columns=ctx.true_columns,
+            labels_N=labels_N,
+            log_sums_N=log_sums_N,
+            gradients_N=gradients_N,
+        )
+        gradient_NV, hidden_NH = by_narrow_columns(logits_NV, hidden_NH)
+        return torch.mm(logits_NV, weight_VH), torch.mm(gradient_NV.t(), hidden_NH), None, None, None
+
+
+def linear_cross_entropy(
+    hidden_NH: Tensor, weight_VH: Tensor, labels_N: Tensor, *, true_columns: int, tp_group: dist.ProcessGroup | None
+) -> Tensor:
+    """Loss of each row, [N] fp32. The hidden states' gradient is this rank's part: the caller sums it over tp_group.
+
+    labels_N: columns of this rank's shard; those below 0 or from true_columns on are other ranks'.
+    true_columns: columns that are not padding.
+    tp_group: the ranks that share the vocabulary; None: this one has all of it.
+    """
+    return _LinearCrossEntropy.apply(hidden_NH, weight_VH, labels_N, true_columns, tp_group)

@@ -1,0 +1,129 @@
+"""Row-wise operations on matrices of fp32 or bf16: the C++ library's on a CPU, plain torch's elsewhere.
+
+The signatures are those of ops/reference.py, where each operation is described. Rows are shared by as many threads as
+torch uses; a row's result does not depend on their number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from megatron_codex.native.library import fastest
+from megatron_codex.ops import reference
+
+_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+def row_statistics(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each row, fp32: its largest element and the sum of exp(element - largest)."""
+    library = _library(logits_NV)
+    if library is None:
+        return reference.row_statistics(logits_NV)
+    module, how = library
+    largest_N, sums_N = torch.empty(2, len(logits_NV), dtype=torch.float32)
+    module.row_statistics(_matrix(logits_NV), largest_N.data_ptr(), sums_N.data_ptr(), **how)
+    return largest_N, sums_N
+
+
+def cross_entropy_gradient(
+    logits_NV: Tensor, *, true_columns: int, labels_N: Tensor, log_sums_N: Tensor, gradients_N: Tensor
+) -> None:
+    """In place: logits to their gradients, given each row's log of the sum of exponentials and its loss's gradient."""
+    library = _library(logits_NV)
+    if library is None:
+        reference.cross_entropy_gradient(
+            logits_NV,
+            true_columns=true_columns,
+            labels_N=labels_N,
+            log_sums_N=log_sums_N,
+            gradients_N=gradients_N,
+        )
+        return
+    module, how = library
+    labels_N = labels_N.to(torch.int64).contiguous()
+    floats = [tensor.float().contiguous() for tensor in (log_sums_N, gradients_N)]
+    assert labels_N.shape == floats[0].shape == floats[1].shape == logits_NV.shape[:1]
+    module.cross_entropy_gradient(
+        _matrix(logits_NV[:, :true_columns]),
+        logits_NV.shape[1],
+        labels_N.data_ptr(),
+        *(tensor.data_ptr() for tensor in floats),
+        **how,
+    )
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        ctx.save_for_backward(x)
+        library = _library(x)
+        if library is None:
+            return reference.gelu(x)
+        module, how = library
+        out = torch.empty_like(x)
+        module.gelu(_as_rows(x), _as_rows(out), **how)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, out_gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        library = _library(x)
+        if library is None:
+            return reference.gelu_gradient(x, out_gradient)
+        module, how = library
+        out_gradient, in_gradient = out_gradient.contiguous(), torch.empty_like(x)  # named: alive during the call
+        module.gelu_gradient(_as_rows(x), _as_rows(out_gradient), _as_rows(in_gradient), **how)
+        return in_gradient
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU with tanh (arXiv 1606.08415), of any shape."""
+    return _Gelu.apply(x)
+
+
+def causal_softmax(scores_NK: Tensor, *, num_queries: int, first_key: int, scale: float) -> None:
+    """In place: softmax(scale * score) over the keys up to first_key + row % num_queries, 0 beyond."""
+    library = _library(scores_NK)
+    if library is None:
+        reference.causal_softmax(scores_NK, num_queries=num_queries, first_key=first_key, scale=scale)
+        return
+    module, how = library
+    module.causal_softmax(_matrix(scores_NK), num_queries, first_key, scale, **how)
+
+
+def causal_softmax_gradient(
+    probabilities_NK: Tensor, gradient_NK: Tensor, *, num_queries: int, first_key: int, scale: float
+) -> None:
+    """In place: the gradient of the probabilities becomes that of the scores before they were scaled."""
+    library = _library(gradient_NK)
+    if library is None:
+        reference.causal_softmax_gradient(
+            probabilities_NK, gradient_NK, num_queries=num_queries, first_key=first_key, scale=scale
+        )
+        return
+    module, how = library
+    module.causal_softmax_gradient(
+        _matrix(probabilities_NK), _matrix(gradient_NK), num_queries, first_key, scale, **how
+    )
+
+
+def _library(tensor: Tensor) -> tuple[Any, dict[str, Any]] | None:
+    """The C++ library and how to call it, or None where it is not there or cannot take this tensor."""
+    if tensor.device.type != "cpu" or tensor.dtype not in _DTYPES:
+        return None
+    found = fastest()
+    return None if found is None else (found[0], {"instructions": found[1], "num_threads": torch.get_num_threads()})
+
+
+def _matrix(rows: Tensor) -> tuple[int, str, int, int, int]:
+    """(address, dtype, rows, columns, stride) of a matrix whose rows are contiguous."""
+    assert rows.dim() == 2 and (rows.stride(1) == 1 or rows.shape[1] <= 1), "rows must be contiguous"
+    return rows.data_ptr(), _DTYPES[rows.dtype], rows.shape[0], rows.shape[1], max(rows.stride(0), rows.shape[1])
+
+
+def _as_rows(x: Tensor) -> tuple[int, str, int, int, int]:
+    return _matrix(x.view(-1, x.shape[-1]) if x.dim() != 2 else x)

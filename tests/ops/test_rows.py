@@ -1,0 +1,145 @@
+"""csrc/cpu/rows against its twins: every instruction set of this processor, odd shapes, both dtypes, any threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from megatron_codex.native.library import instructions, library
+from megatron_codex.ops import reference, rows
+
+TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 8e-3}
+"""Relative to the largest value. fp32: exponentials within 2e-7, sums in another order; bf16: one rounding apart."""
+
+SHAPES = [(1, 1), (3, 15), (5, 33), (40, 1003)]
+
+
+@pytest.fixture(params=instructions())
+def chosen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each instruction set in turn, on two threads."""
+    monkeypatch.setattr(rows, "fastest", lambda: (library(), request.param))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    yield request.param
+
+
+@pytest.fixture(params=TOLERANCES, ids=["fp32", "bf16"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return request.param
+
+
+def _normal(*shape: int, dtype: torch.dtype, seed: int = 0, scale: float = 4.0) -> Tensor:
+    return (torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale).to(dtype)
+
+
+def _close(got: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
+    assert got.dtype == expected.dtype and got.shape == expected.shape
+    largest = expected.float().abs().max().item()
+    assert (got.float() - expected.float()).abs().max().item() <= TOLERANCES[dtype] * max(largest, 1e-3)
+
+
+def test_the_library_is_there() -> None:
+    assert "scalar" in instructions(), "csrc/cpu is built where the tests run"
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_row_statistics(chosen: str, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    logits = _normal(*shape, dtype=dtype)
+    for got, expected in zip(rows.row_statistics(logits), reference.row_statistics(logits), strict=True):
+        assert torch.allclose(got, expected, rtol=3e-6)
+
+
+def test_rows_may_be_part_of_wider_ones(chosen: str, dtype: torch.dtype) -> None:
+    logits = _normal(6, 40, dtype=dtype)[:, :37]
+    assert torch.allclose(rows.row_statistics(logits)[1], reference.row_statistics(logits)[1], rtol=3e-6)
+
+
+def test_no_rows_and_no_columns(chosen: str, dtype: torch.dtype) -> None:
+    assert [len(found) for found in rows.row_statistics(_normal(0, 7, dtype=dtype))] == [0, 0]
+    largest, sums = rows.row_statistics(_normal(2, 8, dtype=dtype)[:, :0])
+    assert largest.tolist() == [-torch.inf] * 2 and sums.tolist() == [0.0] * 2
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_cross_entropy_gradient(chosen: str, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    num_rows, columns = shape
+    logits = _normal(*shape, dtype=dtype)
+    true_columns = columns - columns // 7
+    labels = torch.arange(num_rows) * 5 % (columns + 4) - 2  # some of another rank's, some of padding
+    largest, sums = reference.row_statistics(logits[:, :true_columns])
+    given = {"true_columns": true_columns, "labels_N": labels, "log_sums_N": largest + sums.log()}
+    given["gradients_N"] = _normal(num_rows, dtype=torch.float32, seed=1)
+    got, expected = logits.clone(), logits.clone()
+    rows.cross_entropy_gradient(got, **given)
+    reference.cross_entropy_gradient(expected, **given)
+    _close(got, expected, dtype)
+    assert not got[:, true_columns:].any()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gelu_and_its_gradient(chosen: str, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    x = _normal(*shape, dtype=dtype).requires_grad_()
+    twin = x.detach().clone().requires_grad_()
+    out, expected = rows.gelu(x), reference.gelu(twin)
+    _close(out.detach(), expected.detach(), dtype)
+    gradient = _normal(*shape, dtype=dtype, seed=2)
+    out.backward(gradient)
+    expected.backward(gradient)
+    assert x.grad is not None and twin.grad is not None
+    _close(x.grad, twin.grad, dtype)
+
+
+def test_gelu_far_from_zero(chosen: str) -> None:
+    x = torch.tensor([[-1e4, -300.0, -20.0, 0.0, 20.0, 300.0, 1e4] * 3]).requires_grad_()
+    out = rows.gelu(x)
+    out.sum().backward()
+    assert torch.allclose(out.detach(), x.detach().clamp(min=0), atol=1e-20)
+    assert x.grad is not None and torch.allclose(x.grad, torch.tensor([[0.0, 0, 0, 0.5, 1, 1, 1] * 3]), atol=1e-20)
+
+
+@pytest.mark.parametrize(("queries", "first_key"), [(1, 0), (7, 0), (20, 13)], ids=["one", "square", "later_block"])
+def test_causal_softmax_and_its_gradient(chosen: str, dtype: torch.dtype, queries: int, first_key: int) -> None:
+    scores = _normal(3 * queries, queries + first_key, dtype=dtype)
+    how = {"num_queries": queries, "first_key": first_key, "scale": 0.3}
+    got, expected = scores.clone(), scores.clone()
+    rows.causal_softmax(got, **how)
+    reference.causal_softmax(expected, **how)
+    _close(got, expected, dtype)
+    assert torch.allclose(got.float().sum(1), torch.ones(len(got)), atol=2e-2)
+    gradient = _normal(*scores.shape, dtype=dtype, seed=3)
+    got_gradient, expected_gradient = gradient.clone(), gradient.clone()
+    rows.causal_softmax_gradient(expected, got_gradient, **how)
+    reference.causal_softmax_gradient(expected, expected_gradient, **how)
+    _close(got_gradient, expected_gradient, dtype)
+    hidden = torch.arange(scores.shape[1])[None, :] > first_key + (torch.arange(len(scores)) % queries)[:, None]
+    assert not got[hidden].any() and not got_gradient[hidden].any()
+
+
+def test_threads_change_no_bit(chosen: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = _normal(200, 2000, dtype=dtype)  # enough for several threads
+    on_two = rows.row_statistics(logits)
+    for threads in (1, 7):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # noqa: B023
+        assert all(torch.equal(got, two) for got, two in zip(rows.row_statistics(logits), on_two, strict=True))
+
+
+def test_a_nan_stays_one(chosen: str, dtype: torch.dtype) -> None:
+    logits = _normal(2, 50, dtype=dtype)
+    logits[1, 20] = torch.nan
+    assert torch.isnan(rows.row_statistics(logits)[1]).tolist() == [False, True]
+    assert torch.isnan(rows.gelu(logits)).sum() == 1
+    rows.causal_softmax(logits, num_queries=1, first_key=49, scale=1.0)
+    assert torch.isnan(logits).any(1).tolist() == [False, True]
+
+
+def test_without_the_library_the_twins_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "fastest", lambda: None)
+    x = _normal(4, 9, dtype=torch.float32).requires_grad_()
+    rows.gelu(x).sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, reference.gelu_gradient(x.detach(), torch.ones_like(x)))
+    got = x.detach().clone()
+    rows.causal_softmax(got, num_queries=4, first_key=5, scale=1.0)
+    assert torch.allclose(got.sum(1), torch.ones(4))
+    assert torch.equal(rows.row_statistics(x.detach())[0], x.detach().amax(1))

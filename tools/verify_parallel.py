@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Compare a layout with one rank: loss, every gradient, weights and optimizer state after some steps, dropout's masks.
+
+Started by torchrun or srun on the layout's ranks, or by itself: it then starts num_ranks on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from megatron_codex.config.command_line import parse_command
+from megatron_codex.config.verify import VerifyConfig
+from megatron_codex.errors import WorkError, run_command
+from megatron_codex.problems.readers import read_problems
+from megatron_codex.problems.render import render_d, render_s
+
+
+def main() -> None:
+    config = parse_command(VerifyConfig, description=__doc__ or "")
+    started = "WORLD_SIZE" in os.environ
+    if not started:
+        config.check_world_size(config.local_ranks)
+        if config.local_ranks > 1:
+            from megatron_codex.parallel.local_ranks import run_local_ranks
+
+            sys.exit(run_local_ranks(config.local_ranks, [sys.executable, *sys.argv]))
+    # After the arguments: torch and megatron-core take seconds to import, --help and a faulty config should not.
+    from megatron_codex.log import configure_logging
+    from megatron_codex.training.verify import verify
+
+    configure_logging()
+    render = render_d if config.task == "codex_d" else render_s
+
+    def read_pairs(path: Path) -> list[tuple[str, str]]:
+        views = [render(problem) for problem in read_problems(path)]
+        return [(view.prompt, view.completion) for view in views]
+
+    report = verify(config, read_pairs=read_pairs)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"{report.layout}\n{report.samples}\n\n{report.table()}\n")
+        if report.first is None:
+            print(f"equal to one rank, {report.seconds:.1f} s")
+    if report.first is not None:
+        raise WorkError(f"differs from one rank; first in {report.first}")
+
+
+if __name__ == "__main__":
+    run_command(main)
