@@ -46,9 +46,10 @@ def cross_entropy_gradient(
     labels_N = labels_N.to(torch.int64).contiguous()
     floats = [tensor.float().contiguous() for tensor in (log_sums_N, gradients_N)]
     assert labels_N.shape == floats[0].shape == floats[1].shape == logits_NV.shape[:1]
+    address, dtype, num_rows, num_padded, stride = _matrix(logits_NV)  # a view of no columns would have no address
     module.cross_entropy_gradient(
-        _matrix(logits_NV[:, :true_columns]),
-        logits_NV.shape[1],
+        (address, dtype, num_rows, true_columns, stride),
+        num_padded,
         labels_N.data_ptr(),
         *(tensor.data_ptr() for tensor in floats),
         **how,

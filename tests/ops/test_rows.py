@@ -78,6 +78,14 @@ def test_cross_entropy_gradient(chosen: str, dtype: torch.dtype, shape: tuple[in
     assert not got[:, true_columns:].any()
 
 
+def test_a_shard_of_padding_only_gives_no_gradient(chosen: str, dtype: torch.dtype) -> None:
+    """The last tensor-parallel rank's, of a small vocabulary: every label is another rank's."""
+    logits = _normal(3, 8, dtype=dtype)
+    given = {"labels_N": torch.tensor([-8, -3, -1]), "log_sums_N": torch.ones(3), "gradients_N": torch.ones(3)}
+    rows.cross_entropy_gradient(logits, true_columns=0, **given)
+    assert not logits.any()
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gelu_and_its_gradient(chosen: str, dtype: torch.dtype, shape: tuple[int, int]) -> None:
     x = _normal(*shape, dtype=dtype).requires_grad_()

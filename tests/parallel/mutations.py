@@ -60,8 +60,8 @@ MUTATIONS = (
     Mutation(
         name="labels_shifted",
         file="training/loss.py",
-        old="labels=batch.labels)",
-        new="labels=batch.labels.roll(1, dims=1))",
+        old="labels=batch.labels, **masks)",
+        new="labels=batch.labels.roll(1, dims=1), **masks)",
         job={"parallel": TP2},
     ),
     Mutation(
@@ -136,9 +136,9 @@ MUTATIONS = (
     ),
     Mutation(
         name="padded_vocabulary_in_the_softmax",
-        file="model/gpt.py",
-        old="        if true_columns < columns:",
-        new="        if False:",
+        file="model/head.py",
+        old="true_columns=min(columns, max(0, true_vocab_size - columns * tp_group.rank())),",
+        new="true_columns=columns,",
         job={"parallel": TP2},
     ),
     Mutation(
