@@ -44,6 +44,8 @@ class GPT(GPTModel):
         """With labels [B, S], the loss of each position that loss_mask counts, [B, S]; else as megatron-core does."""
         if not self.post_process or labels is None:
             return super()._postprocess(hidden_states, *args, labels=labels, loss_mask=loss_mask, **kwargs)
+        for hook in self.output_layer._forward_pre_hooks.values():
+            hook(self.output_layer, ())  # DistributedDataParallel waits there until the weight is gathered
         return head_loss(
             hidden_states,
             self.shared_embedding_or_output_weight(),

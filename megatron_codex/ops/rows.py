@@ -10,9 +10,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from megatron_codex.native.library import fastest
 from megatron_codex.ops import reference
+
+
+class _Nothing:
+    """Stands for the library where tensors have no content: outputs are made as for it, and stay as they are."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
+
+
+_NOTHING = _Nothing()
 
 _DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
@@ -24,7 +35,7 @@ def row_statistics(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
         return reference.row_statistics(logits_NV)
     module, how = library
     largest_N, sums_N = torch.empty(2, len(logits_NV), dtype=torch.float32)
-    module.row_statistics(_matrix(logits_NV), largest_N.data_ptr(), sums_N.data_ptr(), **how)
+    module.row_statistics(_matrix(logits_NV), _address(largest_N), _address(sums_N), **how)
     return largest_N, sums_N
 
 
@@ -50,8 +61,8 @@ def cross_entropy_gradient(
     module.cross_entropy_gradient(
         (address, dtype, num_rows, true_columns, stride),
         num_padded,
-        labels_N.data_ptr(),
-        *(tensor.data_ptr() for tensor in floats),
+        _address(labels_N),
+        *map(_address, floats),
         **how,
     )
 
@@ -112,18 +123,31 @@ def causal_softmax_gradient(
     )
 
 
+def is_fake(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape and no content: in a dry run (planning/)."""
+    return isinstance(tensor, FakeTensor)
+
+
 def _library(tensor: Tensor) -> tuple[Any, dict[str, Any]] | None:
     """The C++ library and how to call it, or None where it is not there or cannot take this tensor."""
     if tensor.device.type != "cpu" or tensor.dtype not in _DTYPES:
         return None
     found = fastest()
-    return None if found is None else (found[0], {"instructions": found[1], "num_threads": torch.get_num_threads()})
+    if found is None:
+        return None
+    if is_fake(tensor):
+        return _NOTHING, {}
+    return found[0], {"instructions": found[1], "num_threads": torch.get_num_threads()}
+
+
+def _address(tensor: Tensor) -> int:
+    return 0 if is_fake(tensor) else tensor.data_ptr()
 
 
 def _matrix(rows: Tensor) -> tuple[int, str, int, int, int]:
     """(address, dtype, rows, columns, stride) of a matrix whose rows are contiguous."""
     assert rows.dim() == 2 and (rows.stride(1) == 1 or rows.shape[1] <= 1), "rows must be contiguous"
-    return rows.data_ptr(), _DTYPES[rows.dtype], rows.shape[0], rows.shape[1], max(rows.stride(0), rows.shape[1])
+    return _address(rows), _DTYPES[rows.dtype], rows.shape[0], rows.shape[1], max(rows.stride(0), rows.shape[1])
 
 
 def _as_rows(x: Tensor) -> tuple[int, str, int, int, int]:

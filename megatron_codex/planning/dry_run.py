@@ -63,9 +63,16 @@ def dry_runs(config: TrainConfig, ranks: Sequence[int], *, world_size: int) -> l
     play = partial(dry_run, config, world_size=world_size)
     if workers == 1:
         return [play(rank=rank) for rank in ranks]
-    # Forked, not spawned: to import torch and megatron-core once more takes longer than to play a rank.
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+    with clean_processes(workers) as pool:
         return [future.result() for future in [pool.submit(play, rank=rank) for rank in ranks]]
+
+
+def clean_processes(workers: int) -> ProcessPoolExecutor:
+    """Processes forked from one that has imported torch and megatron-core, and computed nothing: forks of a process in
+    which torch's threads have run can wait for them for ever."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(workers, mp_context=context)
 
 
 def dry_run(config: TrainConfig, *, rank: int, world_size: int) -> RankRecord:

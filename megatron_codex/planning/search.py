@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
-from multiprocessing import get_context
 from typing import Literal, TypeVar
 
 from megatron_codex.config.execution import available_cores
@@ -19,7 +17,7 @@ from megatron_codex.config.hardware import HardwareConfig
 from megatron_codex.config.parallel import ParallelConfig
 from megatron_codex.config.planning import PlanConfig
 from megatron_codex.errors import ConfigError, InputError
-from megatron_codex.planning.dry_run import RankRecord
+from megatron_codex.planning.dry_run import RankRecord, clean_processes
 from megatron_codex.planning.operations import Operation
 from megatron_codex.planning.plan import Plan, make_plan
 from megatron_codex.planning.probe import Operations, Probe, probe
@@ -117,7 +115,7 @@ def _key(config: PlanConfig) -> tuple[int, str]:
 
 def _probes(layouts: list[PlanConfig]) -> dict[tuple[int, str], Probe]:
     one_of_each = {_key(layout): layout for layout in layouts}
-    with ProcessPoolExecutor(available_cores(), mp_context=get_context("fork")) as pool:
+    with clean_processes(available_cores()) as pool:
         return dict(zip(one_of_each, pool.map(probe, one_of_each.values()), strict=True))
 
 
