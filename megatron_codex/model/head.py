@@ -39,8 +39,9 @@ def head_loss(
         hidden_SBH = copy_to_tensor_model_parallel_region(hidden_SBH, group=tp_group)
     hidden_NH = hidden_SBH.flatten(0, 1)
     labels_N = labels_BS.t().flatten()
-    every = loss_mask_BS is None or is_fake(loss_mask_BS)  # a dry run's masks hold nothing: it counts every row
-    rows_N = None if every else torch.nonzero(loss_mask_BS.t().flatten())[:, 0]
+    rows_N = None
+    if loss_mask_BS is not None and not is_fake(loss_mask_BS):  # a dry run's masks hold nothing: it counts every row
+        rows_N = torch.nonzero(loss_mask_BS.t().flatten())[:, 0]
     if rows_N is not None and len(rows_N) == len(labels_N):
         rows_N = None
     if rows_N is not None:
