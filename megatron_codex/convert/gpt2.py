@@ -16,7 +16,7 @@ from torch import Tensor
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.convert.configuration import read_model, require_values
 from megatron_codex.convert.qkv import join_qkv, split_qkv
-from megatron_codex.convert.renaming import embeddings_and_norm, renamed, renamed_back
+from megatron_codex.convert.renaming import MLP, embeddings_and_norm, renamed, renamed_back
 from megatron_codex.convert.weights import Group, TensorSource, layer_name
 
 MODEL_TYPE = "gpt2"
@@ -26,12 +26,7 @@ _NAMES = {
     "input_layernorm.bias": "ln_1.bias",
     "self_attention.linear_proj.weight": "attn.c_proj.weight",
     "self_attention.linear_proj.bias": "attn.c_proj.bias",
-    "pre_mlp_layernorm.weight": "ln_2.weight",
-    "pre_mlp_layernorm.bias": "ln_2.bias",
-    "mlp.linear_fc1.weight": "mlp.c_fc.weight",
-    "mlp.linear_fc1.bias": "mlp.c_fc.bias",
-    "mlp.linear_fc2.weight": "mlp.c_proj.weight",
-    "mlp.linear_fc2.bias": "mlp.c_proj.bias",
+    **MLP,
 }
 _QKV = "self_attention.linear_qkv"
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.convert.configuration import read_model, require_values
 from megatron_codex.convert.qkv import join_qkv, split_qkv
-from megatron_codex.convert.renaming import embeddings_and_norm, renamed, renamed_back
+from megatron_codex.convert.renaming import MLP, embeddings_and_norm, renamed, renamed_back
 from megatron_codex.convert.weights import Group, TensorSource, layer_name
 from megatron_codex.errors import InputError
 
@@ -29,14 +29,6 @@ MODEL_TYPE = "gpt_neo"
 _NORM_WEIGHT = {"input_layernorm.weight": "ln_1.weight"}
 _NORM_BIAS = {"input_layernorm.bias": "ln_1.bias"}
 _PROJECTION = {f"self_attention.linear_proj.{part}": f"attn.attention.out_proj.{part}" for part in ("weight", "bias")}
-_MLP = {
-    "pre_mlp_layernorm.weight": "ln_2.weight",
-    "pre_mlp_layernorm.bias": "ln_2.bias",
-    "mlp.linear_fc1.weight": "mlp.c_fc.weight",
-    "mlp.linear_fc1.bias": "mlp.c_fc.bias",
-    "mlp.linear_fc2.weight": "mlp.c_proj.weight",
-    "mlp.linear_fc2.bias": "mlp.c_proj.bias",
-}
 _QKV = "self_attention.linear_qkv"
 
 
@@ -110,7 +102,7 @@ def exported(model: ModelConfig, *, vocab_size: int) -> list[Group]:
             return _without_biases(source, layer, model.num_attention_heads)
 
         groups.append(Group(shapes=shapes, make=make))
-        groups += renamed(model, layer, _MLP, prefix=theirs, transposed=False)
+        groups += renamed(model, layer, MLP, prefix=theirs, transposed=False)
     return embeddings_and_norm(model, groups, vocab_size=vocab_size)
 
 
@@ -151,7 +143,7 @@ def _constant_of_norm(gain_H: Tensor, bias_H: Tensor) -> tuple[Tensor, Tensor]:
 def imported(model: ModelConfig, config: Mapping[str, Any]) -> list[Group]:
     """Our tensors of the layers from Hugging Face's."""
     H, A = model.hidden_size, model.num_attention_heads
-    names = _NORM_WEIGHT | _NORM_BIAS | _PROJECTION | _MLP
+    names = _NORM_WEIGHT | _NORM_BIAS | _PROJECTION | MLP
     groups = []
     for layer in range(model.num_layers):
         ours, theirs = layer_name(layer), f"transformer.h.{layer}"

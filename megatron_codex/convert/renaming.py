@@ -17,6 +17,16 @@ from megatron_codex.convert.weights import (
 )
 from megatron_codex.model.initialization import WORD_EMBEDDINGS
 
+MLP = {
+    "pre_mlp_layernorm.weight": "ln_2.weight",
+    "pre_mlp_layernorm.bias": "ln_2.bias",
+    "mlp.linear_fc1.weight": "mlp.c_fc.weight",
+    "mlp.linear_fc1.bias": "mlp.c_fc.bias",
+    "mlp.linear_fc2.weight": "mlp.c_proj.weight",
+    "mlp.linear_fc2.bias": "mlp.c_proj.bias",
+}
+"""Of a layer's second half, which GPT-2 and GPT-Neo name alike: ours -> theirs."""
+
 WTE = "transformer.wte.weight"
 _WPE = "transformer.wpe.weight"
 _FINAL = {f"transformer.ln_f.{part}": f"{FINAL_NORM}.{part}" for part in ("weight", "bias")}

@@ -22,7 +22,7 @@ from megatron_codex.parallel.groups import Layout
 from megatron_codex.planning.operations import Operation
 from megatron_codex.planning.recording import Collective, Kind, Phase, Recorder
 from megatron_codex.platform.megatron_core import schedules
-from megatron_codex.training.batches import GlobalBatches
+from megatron_codex.training.batches import GlobalBatches, run_batches
 from megatron_codex.training.engine import Engine, build_engine
 from megatron_codex.training.randomness import seed_step
 from megatron_codex.training.step import train_step
@@ -130,17 +130,9 @@ def _step(config: TrainConfig, layout: Layout, engine: Engine, recorder: Recorde
 
 
 def _batches(config: TrainConfig, layout: Layout, count: int) -> GlobalBatches:
-    parallel, training = config.parallel, config.training
-    return GlobalBatches(
-        source=FullRows(config),
-        order=lambda positions: positions,
-        global_batch_size=count * training.micro_batch_size * layout.dp_size,
-        micro_batch_size=training.micro_batch_size,
-        dp_rank=layout.dp_rank,
-        dp_size=layout.dp_size,
-        length_multiple=parallel.tensor_model_parallel_size if parallel.sequence_parallel else 1,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-    )
+    batches = run_batches(config, FullRows(config), layout)
+    size = count * batches.micro_batch_size * batches.dp_size
+    return replace(batches, order=lambda positions: positions, global_batch_size=size)
 
 
 def _batch_bytes(config: TrainConfig) -> int:

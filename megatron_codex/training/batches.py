@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import Batch, SampleSource
 from megatron_codex.data.blend import BlendedSource
 from megatron_codex.data.order import ShuffledOrder
+from megatron_codex.parallel.groups import Layout
 
 Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 """Positions in the run -> sample indices."""
@@ -108,6 +110,23 @@ class GlobalBatches:
             position_ids=tensor(batch.position_ids),
             attention_mask=None if documents is None else hidden_keys(tensor(documents)),
         )
+
+
+def run_batches(
+    config: TrainConfig, source: SampleSource, layout: Layout, *, num_positions: int | None = None
+) -> GlobalBatches:
+    """This rank's batches of a run, in the run's order. num_positions: as GlobalBatches has it."""
+    return GlobalBatches(
+        source=source,
+        order=run_order(source, seed=config.training.seed),
+        global_batch_size=config.training.global_batch_size,
+        micro_batch_size=config.training.micro_batch_size,
+        dp_rank=layout.dp_rank,
+        dp_size=layout.dp_size,
+        length_multiple=layout.tp_size if config.parallel.sequence_parallel else 1,
+        num_positions=num_positions,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
 
 
 def run_order(source: SampleSource, *, seed: int) -> Order:

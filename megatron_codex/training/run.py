@@ -9,15 +9,12 @@ from __future__ import annotations
 import logging
 import time
 
-import torch
-
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
-from megatron_codex.data.batch import SampleSource
 from megatron_codex.manifest import write_manifest
 from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel, world_size
 from megatron_codex.platform.deepspeed import require_deepspeed
-from megatron_codex.training.batches import GlobalBatches, run_order
+from megatron_codex.training.batches import GlobalBatches, run_batches
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.datasets import Datasets, ReadPairs, build_datasets
 from megatron_codex.training.deepspeed_engine import build_deepspeed_engine
@@ -57,7 +54,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
                 config=config,
                 layout=layout,
                 engine=engine,
-                train=_training_batches(config, datasets, layout),
+                train=run_batches(config, datasets.train, layout),
                 valid=_validation_batches(config, datasets, layout),
                 num_valid_batches=_num_valid_batches(config, datasets),
                 data_fingerprint=fingerprint,
@@ -75,35 +72,17 @@ def _warn_of_warmup(config: TrainConfig) -> None:
         _logger.warning("the learning rate does not reach its peak: %d steps of warm-up, %d in all", warmup, decay)
 
 
-def _training_batches(config: TrainConfig, datasets: Datasets, layout: Layout) -> GlobalBatches:
-    return _batches(config, datasets.train, layout, num_positions=None)
-
-
 def _validation_batches(config: TrainConfig, datasets: Datasets, layout: Layout) -> GlobalBatches | None:
     if datasets.valid is None:
         return None
     # The first samples of one fixed order: every evaluation sees the same, and a large set is not cut by its beginning.
-    return _batches(config, datasets.valid, layout, num_positions=len(datasets.valid))
+    return run_batches(config, datasets.valid, layout, num_positions=len(datasets.valid))
 
 
 def _num_valid_batches(config: TrainConfig, datasets: Datasets) -> int:
     if datasets.valid is None:
         return 0
     return min(config.training.eval_iters, -(-len(datasets.valid) // config.training.global_batch_size))
-
-
-def _batches(config: TrainConfig, source: SampleSource, layout: Layout, *, num_positions: int | None) -> GlobalBatches:
-    return GlobalBatches(
-        source=source,
-        order=run_order(source, seed=config.training.seed),
-        global_batch_size=config.training.global_batch_size,
-        micro_batch_size=config.training.micro_batch_size,
-        dp_rank=layout.dp_rank,
-        dp_size=layout.dp_size,
-        length_multiple=layout.tp_size if config.parallel.sequence_parallel else 1,
-        num_positions=num_positions,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-    )
 
 
 def _write_manifest(

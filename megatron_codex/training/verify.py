@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel,
 from megatron_codex.parallel.verify_compare import Check, Difference, check_copies
 from megatron_codex.parallel.verify_pieces import Piece, full_tensors, gather_pieces
 from megatron_codex.parallel.verify_reference import Tensors
-from megatron_codex.training.batches import GlobalBatches, run_order
+from megatron_codex.training.batches import run_batches
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.datasets import ReadPairs
 from megatron_codex.training.engine import build_engine
@@ -135,21 +134,11 @@ def build_run(
     seed_step(config.training.seed, 0, layout)
     engine = build_engine(config)
     set_state(engine, config, None)
-    batches = GlobalBatches(
-        source=source,
-        order=run_order(source, seed=config.training.seed),
-        global_batch_size=config.training.global_batch_size,
-        micro_batch_size=config.training.micro_batch_size,
-        dp_rank=layout.dp_rank,
-        dp_size=layout.dp_size,
-        length_multiple=layout.tp_size if config.parallel.sequence_parallel else 1,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-    )
     return Run(
         config=config,
         layout=layout,
         engine=engine,
-        train=batches,
+        train=run_batches(config, source, layout),
         valid=None,
         num_valid_batches=0,
         data_fingerprint="",
