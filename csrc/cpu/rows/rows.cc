@@ -1,7 +1,6 @@
 #include "rows.h"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 #include <thread>
 #include <type_traits>
@@ -47,97 +46,81 @@ void over_rows(int64_t num_rows, int64_t num_columns, int num_threads, const Wor
   for (std::thread& thread : threads) thread.join();
 }
 
-// Calls `work(kernels, zero)` for the element type; `zero` has it.
-template <class Work>
-void with_kernels(Element element, Instructions instructions, const Work& work) {
-  if (element == Element::kBfloat16) {
-    work(kernels_for<Bfloat16>(instructions), Bfloat16{});
-  } else {
-    work(kernels_for<float>(instructions), float{});
-  }
-}
-
 template <class Stored>
 Stored* row_of(const Matrix& matrix, int64_t row) {
   return static_cast<Stored*>(matrix.data) + row * matrix.stride;
 }
 
+// Calls `work(kernels, zero, row)` for each row; `zero` has the matrix's element type.
+template <class Work>
+void for_each_row(const Matrix& matrix, Workers workers, const Work& work) {
+  const auto share_out = [&](const auto& kernels, auto zero) {
+    over_rows(matrix.num_rows, matrix.num_columns, workers.num_threads, [&](int64_t from, int64_t to) {
+      for (int64_t row = from; row < to; ++row) work(kernels, zero, row);
+    });
+  };
+  if (matrix.element == Element::kBfloat16) {
+    share_out(kernels_for<Bfloat16>(workers.instructions), Bfloat16{});
+  } else {
+    share_out(kernels_for<float>(workers.instructions), float{});
+  }
+}
+
+// Of a row of scores: how many keys its query sees.
+int64_t keys_seen(const Matrix& scores, int64_t row, int64_t num_queries, int64_t first_key) {
+  return std::min(first_key + row % num_queries + 1, scores.num_columns);
+}
+
 }  // namespace
 
 void row_statistics(const Matrix& logits, float* largest, float* sums, Workers workers) {
-  with_kernels(logits.element, workers.instructions, [&](const auto& kernels, auto zero) {
+  for_each_row(logits, workers, [&](const auto& kernels, auto zero, int64_t i) {
     using Stored = decltype(zero);
-    over_rows(logits.num_rows, logits.num_columns, workers.num_threads, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        kernels.statistics(row_of<Stored>(logits, i), logits.num_columns, 1.0f, largest + i, sums + i);
-      }
-    });
+    kernels.statistics(row_of<Stored>(logits, i), logits.num_columns, 1.0f, largest + i, sums + i);
   });
 }
 
 void cross_entropy_gradient(const Matrix& logits, int64_t num_padded, const int64_t* labels, const float* log_sums,
                             const float* gradients, Workers workers) {
-  with_kernels(logits.element, workers.instructions, [&](const auto& kernels, auto zero) {
-    using Stored = decltype(zero);
-    over_rows(logits.num_rows, logits.num_columns, workers.num_threads, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        Stored* const row = row_of<Stored>(logits, i);
-        kernels.cross_entropy_gradient(row, logits.num_columns, labels[i], log_sums[i], gradients[i]);
-        std::fill(row + logits.num_columns, row + num_padded, Stored{});
-      }
-    });
+  for_each_row(logits, workers, [&](const auto& kernels, auto zero, int64_t i) {
+    auto* const row = row_of<decltype(zero)>(logits, i);
+    kernels.cross_entropy_gradient(row, logits.num_columns, labels[i], log_sums[i], gradients[i]);
+    std::fill(row + logits.num_columns, row + num_padded, zero);
   });
 }
 
 void gelu(const Matrix& in, const Matrix& out, Workers workers) {
-  with_kernels(in.element, workers.instructions, [&](const auto& kernels, auto zero) {
+  for_each_row(in, workers, [&](const auto& kernels, auto zero, int64_t i) {
     using Stored = decltype(zero);
-    over_rows(in.num_rows, in.num_columns, workers.num_threads, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        kernels.gelu(row_of<Stored>(in, i), in.num_columns, row_of<Stored>(out, i));
-      }
-    });
+    kernels.gelu(row_of<Stored>(in, i), in.num_columns, row_of<Stored>(out, i));
   });
 }
 
 void gelu_gradient(const Matrix& in, const Matrix& out_gradient, const Matrix& in_gradient, Workers workers) {
-  with_kernels(in.element, workers.instructions, [&](const auto& kernels, auto zero) {
+  for_each_row(in, workers, [&](const auto& kernels, auto zero, int64_t i) {
     using Stored = decltype(zero);
-    over_rows(in.num_rows, in.num_columns, workers.num_threads, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        kernels.gelu_gradient(row_of<Stored>(in, i), row_of<Stored>(out_gradient, i), in.num_columns,
-                              row_of<Stored>(in_gradient, i));
-      }
-    });
+    kernels.gelu_gradient(row_of<Stored>(in, i), row_of<Stored>(out_gradient, i), in.num_columns,
+                          row_of<Stored>(in_gradient, i));
   });
 }
 
 void causal_softmax(const Matrix& scores, int64_t num_queries, int64_t first_key, float scale, Workers workers) {
-  with_kernels(scores.element, workers.instructions, [&](const auto& kernels, auto zero) {
-    using Stored = decltype(zero);
-    over_rows(scores.num_rows, scores.num_columns, workers.num_threads, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        Stored* const row = row_of<Stored>(scores, i);
-        const int64_t seen = std::min(first_key + i % num_queries + 1, scores.num_columns);
-        kernels.softmax(row, seen, scale);
-        std::fill(row + seen, row + scores.num_columns, Stored{});
-      }
-    });
+  for_each_row(scores, workers, [&](const auto& kernels, auto zero, int64_t i) {
+    auto* const row = row_of<decltype(zero)>(scores, i);
+    const int64_t seen = keys_seen(scores, i, num_queries, first_key);
+    kernels.softmax(row, seen, scale);
+    std::fill(row + seen, row + scores.num_columns, zero);
   });
 }
 
 void causal_softmax_gradient(const Matrix& probabilities, const Matrix& gradient, int64_t num_queries,
                              int64_t first_key, float scale, Workers workers) {
-  with_kernels(gradient.element, workers.instructions, [&](const auto& kernels, auto zero) {
+  for_each_row(gradient, workers, [&](const auto& kernels, auto zero, int64_t i) {
     using Stored = decltype(zero);
-    over_rows(gradient.num_rows, gradient.num_columns, workers.num_threads, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        Stored* const row = row_of<Stored>(gradient, i);
-        const int64_t seen = std::min(first_key + i % num_queries + 1, gradient.num_columns);
-        kernels.softmax_gradient(row_of<Stored>(probabilities, i), row, seen, scale);
-        std::fill(row + seen, row + gradient.num_columns, Stored{});
-      }
-    });
+    Stored* const row = row_of<Stored>(gradient, i);
+    const int64_t seen = keys_seen(gradient, i, num_queries, first_key);
+    kernels.softmax_gradient(row_of<Stored>(probabilities, i), row, seen, scale);
+    std::fill(row + seen, row + gradient.num_columns, zero);
   });
 }
 

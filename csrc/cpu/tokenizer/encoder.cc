@@ -151,10 +151,7 @@ Token* Encoder::encode_missed(const ShortPiece& piece, uint32_t slot, const uint
     std::memcpy(out, first.tokens, sizeof first.tokens);
     return out + first.num_tokens;
   }
-  const Token token = vocabulary_->merging_makes_every_token() ? kNoToken : vocabulary_->of(piece);
-  int64_t count = 1;
-  if (token != kNoToken) *out = token;
-  else count = merge_short_(vocabulary_->merges(), bytes, static_cast<int>(piece.size), out);
+  const int64_t count = encode_whole(bytes, piece.size, out) - out;
   if (count <= PieceCache::kMaxTokens) {
     // Into the second place, unless the first is free: what comes once must not push out what comes again and again.
     PieceCache::Entry& entry = first.size == 0 ? first : second;

@@ -7,7 +7,7 @@
 
 namespace codex {
 
-Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(tokens)), short_tokens_(kNumShortTokens) {
+Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {
   if (tokens_.size() >= kNoToken) throw std::invalid_argument("a vocabulary must have fewer than 65,535 tokens");
   by_bytes_.reserve(2 * tokens_.size());
   for (size_t id = 0; id < tokens_.size(); ++id) {
@@ -16,17 +16,7 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(toke
       throw std::invalid_argument("token " + std::to_string(id) + " has the bytes of another one");
     }
   }
-  for (size_t id = 0; id < tokens_.size(); ++id) {
-    const std::string& bytes = tokens_[id];
-    longest_ = std::max(longest_, bytes.size());
-    if (bytes.empty() || bytes.size() > ShortPiece::kMaxSize) continue;
-    ShortPiece piece{0, 0, static_cast<uint32_t>(bytes.size())};
-    std::memcpy(&piece.low, bytes.data(), std::min<size_t>(bytes.size(), 8));
-    if (bytes.size() > 8) std::memcpy(&piece.high, bytes.data() + 8, bytes.size() - 8);
-    uint32_t slot = piece.hash() & kShortMask;
-    while (short_tokens_[slot].size != 0) slot = (slot + 1) & kShortMask;
-    short_tokens_[slot] = {piece.low, piece.high, static_cast<Token>(id), static_cast<uint8_t>(bytes.size())};
-  }
+  for (const std::string& bytes : tokens_) longest_ = std::max(longest_, bytes.size());
   for (int byte = 0; byte < 256; ++byte) {
     const char character = static_cast<char>(byte);
     of_byte_[byte] = of(std::string_view(&character, 1));

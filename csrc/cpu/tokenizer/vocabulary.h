@@ -11,7 +11,6 @@
 
 #include "merge_table.h"
 #include "merges.h"
-#include "table.h"
 
 namespace codex {
 
@@ -42,15 +41,6 @@ class Vocabulary {
     return found == by_bytes_.end() ? kNoToken : found->second;
   }
 
-  // The same for a piece of up to 16 bytes, without a pointer to follow.
-  Token of(const ShortPiece& piece) const {
-    for (uint32_t slot = piece.hash() & kShortMask;; slot = (slot + 1) & kShortMask) {
-      const ShortToken& entry = short_tokens_[slot];
-      if (entry.low == piece.low && entry.high == piece.high && entry.size == piece.size) return entry.token;
-      if (entry.size == 0) return kNoToken;
-    }
-  }
-
   const Merges& merges() const { return merges_; }
 
   // Whether merging makes every token of its own bytes, so that a piece need not be looked up before it is merged.
@@ -62,21 +52,11 @@ class Vocabulary {
   bool is_blank(Token token) const { return is_blank_[token]; }
 
  private:
-  struct ShortToken {
-    uint64_t low, high;
-    Token token;
-    uint8_t size;  // 0: empty
-  };
-
   std::optional<Merge> last_merge(Token token) const;
 
   std::vector<std::string> tokens_;
   std::unordered_map<std::string_view, Token> by_bytes_;
   size_t longest_ = 0;
-  static constexpr uint32_t kNumShortTokens = 1 << 17;  // half full at most: see kNoToken
-  static constexpr uint32_t kShortMask = kNumShortTokens - 1;
-
-  Table<ShortToken> short_tokens_;
   std::vector<bool> is_blank_;
   Token of_byte_[256];
   std::vector<Token> of_two_bytes_;
