@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.errors import InputError
-from megatron_codex.tokenizer.encoders import DocumentEncoder, Positions, Tokens, build_encoder
+from megatron_codex.tokenizer.encoders import DocumentEncoder, Positions, Tokens, build_encoder, encoder_name
 from megatron_codex.tokenizer.ranks import build_ranks
 
 END_OF_DOCUMENT = "<|endoftext|>"
@@ -48,12 +48,19 @@ class CodexTokenizer:
         self.vocab_size = self.config.true_vocab_size
         self.eod = self.config.num_ranks
         self.dtype: np.dtype[np.unsignedinteger] = np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
-        self._encoder, self._token_bytes = _load(self.config)
 
     @classmethod
     def from_config(cls, config: TokenizerConfig) -> CodexTokenizer:
         """The tokenizer that a configuration describes."""
         return cls(config.vocab_size, config.min_run, config.max_run)
+
+    @cached_property
+    def _encoder(self) -> DocumentEncoder:
+        return _load(self.config)[0]
+
+    @cached_property
+    def _token_bytes(self) -> list[bytes]:
+        return _load(self.config)[1]
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.config.vocab_size, self.config.min_run, self.config.max_run)
@@ -61,7 +68,7 @@ class CodexTokenizer:
     @property
     def encoder_name(self) -> str:
         """What does the work: "native avx512", "native avx2", "native scalar" or "tiktoken"; the ids are the same."""
-        return self._encoder.name
+        return encoder_name(self.vocab_size)
 
     def encode(self, text: str | bytes, *, allow_special: bool = False) -> Tokens:
         """Token ids, [num_tokens], of dtype uint16 when the vocabulary fits.

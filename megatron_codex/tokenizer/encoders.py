@@ -25,6 +25,8 @@ Positions = NDArray[np.int64]
 MAX_NATIVE_TOKENS = 65_534
 """The C++ encoder's tokens are 16 bits wide, and one value means "none"."""
 
+_TIKTOKEN = "tiktoken"
+
 # GPT-2's pre-tokenizer, written as tiktoken writes it for p50k_base (possessive, so that long words need no stack).
 _PIECES = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 
@@ -53,14 +55,23 @@ class DocumentEncoder(Protocol):
 
 def build_encoder(ranks: Mapping[bytes, int], *, kind: str | None = None) -> DocumentEncoder:
     """The fastest encoder this machine has. kind: "tiktoken", or the C++ one's "avx512", "avx2" or "scalar"."""
-    if kind is None:
-        available = instructions() if max(ranks.values()) < MAX_NATIVE_TOKENS else ()
-        kind = available[0] if available else "tiktoken"
-    return TiktokenEncoder(ranks) if kind == "tiktoken" else NativeEncoder(ranks, kind)
+    kind = kind or _fastest(max(ranks.values()) + 1)
+    return TiktokenEncoder(ranks) if kind == _TIKTOKEN else NativeEncoder(ranks, kind)
+
+
+def encoder_name(num_ids: int) -> str:
+    """The name of what build_encoder gives a vocabulary of ids below num_ids, without building it."""
+    kind = _fastest(num_ids)
+    return kind if kind == _TIKTOKEN else f"native {kind}"
+
+
+def _fastest(num_ids: int) -> str:
+    available = instructions() if num_ids <= MAX_NATIVE_TOKENS else ()
+    return available[0] if available else _TIKTOKEN
 
 
 class NativeEncoder:
-    """csrc/cpu/tokenizer: a scan of 64 bytes at a time, a cache of pieces, several threads. Memory: 9 MB a thread."""
+    """csrc/cpu/tokenizer: a scan of 64 bytes at a time, a cache of pieces, several threads. Memory: 35 MB a thread."""
 
     def __init__(self, ranks: Mapping[bytes, int], instruction_set: str) -> None:
         tokens = [b""] * (max(ranks.values()) + 1)
@@ -84,7 +95,7 @@ class NativeEncoder:
 class TiktokenEncoder:
     """tiktoken over the same ranks, a document at a time, on one thread."""
 
-    name = "tiktoken"
+    name = _TIKTOKEN
 
     def __init__(self, ranks: Mapping[bytes, int]) -> None:
         self._encoding = tiktoken.Encoding("codex", pat_str=_PIECES, mergeable_ranks=dict(ranks), special_tokens={})

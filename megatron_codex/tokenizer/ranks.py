@@ -10,6 +10,7 @@ import hashlib
 import lzma
 from functools import lru_cache
 from importlib import resources
+from itertools import accumulate, pairwise
 
 from megatron_codex.config.tokenizer import NUM_GPT2_RANKS, TokenizerConfig
 from megatron_codex.errors import InputError
@@ -25,8 +26,9 @@ def build_ranks(config: TokenizerConfig) -> dict[bytes, int]:
     A rank is a merge's priority too, so a run of spaces is merged out of shorter runs. With min_run above 2 there are
     none to merge out of: a run of a token's exact length is still that token, a longer one becomes single spaces.
     """
-    ranks = {token: rank for token, rank in gpt2_ranks().items() if rank < config.num_ranks}
-    first_run = config.num_ranks + 1
+    num_ranks = config.num_ranks
+    ranks = {token: rank for token, rank in gpt2_ranks().items() if rank < num_ranks}
+    first_run = num_ranks + 1
     for rank, length in enumerate(range(config.min_run, config.max_run + 1), first_run):
         ranks[b" " * length] = rank
     return ranks
@@ -50,9 +52,12 @@ def gpt2_merges() -> list[tuple[bytes, bytes]]:
 
     Raises: InputError when the shipped merge list is damaged.
     """
-    byte_of = _byte_of_char()
-    pairs = (line.split(" ") for line in _merge_lines())
-    return [(bytes(map(byte_of.__getitem__, left)), bytes(map(byte_of.__getitem__, right))) for left, right in pairs]
+    halves = " ".join(_merge_lines()).split(" ")
+    stand_for = str.maketrans({char: chr(byte) for char, byte in _byte_of_char().items()})
+    content = "".join(halves).translate(stand_for).encode("latin-1")  # a byte for each character: all in one go
+    ends = list(accumulate(map(len, halves), initial=0))
+    tokens = [content[start:end] for start, end in pairwise(ends)]
+    return list(zip(tokens[::2], tokens[1::2], strict=True))
 
 
 def printable(token: bytes) -> str:

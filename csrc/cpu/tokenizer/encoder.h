@@ -36,7 +36,7 @@ class PieceCache {
   Entry& neighbour(uint32_t slot) { return entries_[slot ^ 1]; }
 
  private:
-  static constexpr int kBits = 18;  // 8 MB
+  static constexpr int kBits = 20;  // 32 MB: with 8, a seventh of the time went into merging again what had been met
   Table<Entry> entries_;
 };
 
@@ -72,7 +72,7 @@ class LongPieceCache {
     return hash ^ hash >> 32;
   }
 
-  static constexpr int kBits = 12;  // 0.5 MB
+  static constexpr int kBits = 14;  // 2 MB
   Table<Entry> entries_;
 };
 
