@@ -165,7 +165,8 @@ def test_kills_of_workers_and_of_the_whole_run_change_no_byte(tmp_path: Path) ->
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL, stderr.decode()
-        assert not (tmp_path / "out").exists()
+        if (tmp_path / "out").exists():
+            break  # it was put in its place in one rename, and killed after that
     assert num_worker_kills > 0 and num_run_kills > 0
     assert hashes(tmp_path / "out") == hashes(tmp_path / "calm")
     assert not os.path.lexists(tmp_path / "out.partial")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,25 +29,73 @@ def run_ranks(world_size: int, jobs: Sequence[Mapping[str, Any]], directory: Pat
     """Train every job on `world_size` ranks; what rank 0 reports for each: its outcome, or "Error: message"."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "jobs.json").write_text(json.dumps(list(jobs)))
-    processes = start_ranks(world_size, [sys.executable, __file__, str(directory)], directory)
-    codes = []
-    try:
-        codes = [process.wait(TIMEOUT_S) for process in processes]
-    finally:
-        end(processes)
-    assert codes == [0] * world_size, (directory / "rank0.log").read_text()[-3000:]
+    call_on_ranks(world_size, train_jobs, directory)
     return [str(outcome) for outcome in json.loads((directory / "outcomes.json").read_text())]
+
+
+def call_on_ranks(
+    world_size: int, function: Callable[[Path], None], directory: Path, *, timeout_s: float = TIMEOUT_S
+) -> None:
+    """Call function(directory) on each of `world_size` gloo ranks; logs go to directory/rank<N>.log.
+
+    The ranks are forks of one process that has imported torch and megatron-core, and computed nothing: to import them
+    takes each rank of its own as long as most jobs do. directory exists.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["megatron_codex.training.run", "megatron_codex.training.verify"])
+    (directory / "store").unlink(missing_ok=True)  # of ranks that were killed: theirs must not answer for these
+    ranks = [
+        context.Process(target=_be_rank, args=(rank, world_size, function, directory)) for rank in range(world_size)
+    ]
+    deadline = time.monotonic() + timeout_s
+    try:
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join(max(0.0, deadline - time.monotonic()))
+        codes = [process.exitcode for process in ranks]
+    finally:
+        for process in ranks:
+            if process.is_alive():
+                process.kill()
+                process.join()
+    assert codes == [0] * world_size, (directory / "rank0.log").read_text()[-3000:]
+
+
+def _be_rank(rank: int, world_size: int, function: Callable[[Path], None], directory: Path) -> None:
+    with (directory / f"rank{rank}.log").open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ |= _environment(rank, world_size, directory)
+    import torch
+
+    torch.set_num_threads(1)
+    join_ranks(function, directory)
+
+
+def join_ranks(function: Callable[[Path], None], directory: Path) -> None:
+    """Be the rank that the environment says: join the others through a file, and call function(directory)."""
+    import torch.distributed as dist
+
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
+    function(directory)
+    dist.destroy_process_group()
 
 
 def start_ranks(world_size: int, command: Sequence[str], directory: Path) -> list[subprocess.Popen[bytes]]:
     """Start `command` once for each rank, in the environment torchrun gives; logs go to directory/rank<N>.log."""
     processes = []
     for rank in range(world_size):
-        environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": _python_path(), "STORE": str(directory / "store")}
+        environment = os.environ | _environment(rank, world_size, directory) | {"PYTHONPATH": _python_path()}
         with (directory / f"rank{rank}.log").open("wb") as log:
             processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT))
     return processes
+
+
+def _environment(rank: int, world_size: int, directory: Path) -> dict[str, str]:
+    place = {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
+    return place | {"OMP_NUM_THREADS": "1", "STORE": str(directory / "store")}
 
 
 def _python_path() -> str:
@@ -93,8 +143,8 @@ def _with_small_files(run_steps: Callable[..., Any], most_bytes: int, *args: Any
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def main() -> None:
-    """One rank: join the others through a file, train each job."""
+def train_jobs(directory: Path) -> None:
+    """Train each job, as one of the ranks."""
     import torch.distributed as dist
 
     from megatron_codex.config.load import build_config
@@ -106,9 +156,6 @@ def main() -> None:
     def read_pairs(path: Path) -> list[tuple[str, str]]:
         return [(row["prompt"], row["completion"]) for row in read_jsonl(path)]
 
-    directory = Path(sys.argv[1])
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
     outcomes = []
     build_datasets, run_steps = run.build_datasets, run.run_steps
     for job in json.loads((directory / "jobs.json").read_text()):
@@ -121,10 +168,9 @@ def main() -> None:
             outcomes.append(run.train(build_config(TrainConfig, job), read_pairs=read_pairs))
         except (InputError, WorkError) as error:
             outcomes.append(f"{type(error).__name__}: {error}")
-    if rank == 0:
+    if dist.get_rank() == 0:
         (directory / "outcomes.json").write_text(json.dumps(outcomes))
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    join_ranks(train_jobs, Path(sys.argv[1]))

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.parallel.ranks import end, start_ranks
+from tests.parallel.ranks import call_on_ranks
 
 TIMEOUT_S = 600
 
@@ -43,21 +41,14 @@ def verify_on_ranks(
 ) -> list[dict[str, Any]]:
     """Verify every job on `world_size` ranks, one after the other; a report of each."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "store").unlink(missing_ok=True)  # of ranks that were killed: theirs must not answer for these
     (directory / "jobs.json").write_text(json.dumps(list(jobs)))
-    processes = start_ranks(world_size, [sys.executable, __file__, str(directory)], directory)
-    codes = []
-    try:
-        codes = [process.wait(timeout_s) for process in processes]
-    finally:
-        end(processes)
-    assert codes == [0] * world_size, (directory / "rank0.log").read_text()[-3000:]
+    call_on_ranks(world_size, verify_jobs, directory, timeout_s=timeout_s)
     reports: list[dict[str, Any]] = json.loads((directory / "reports.json").read_text())
     return reports
 
 
-def main() -> None:
-    """One rank: join the others through a file, verify each job."""
+def verify_jobs(directory: Path) -> None:
+    """Verify each job, as one of the ranks."""
     import torch.distributed as dist
 
     from megatron_codex.config.load import build_config
@@ -65,9 +56,6 @@ def main() -> None:
     from megatron_codex.errors import InputError, WorkError
     from megatron_codex.training.verify import verify
 
-    directory = Path(sys.argv[1])
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
     reports: list[dict[str, Any]] = []
     for job in json.loads((directory / "jobs.json").read_text()):
         gc.collect()  # the last job's process groups, three threads each, which its model's cycles still hold
@@ -82,10 +70,5 @@ def main() -> None:
         report["checks"] = {check.what: check.largest for check in made.checks}
         report["seconds"] = time.monotonic() - started
         reports.append(report)
-    if rank == 0:
+    if dist.get_rank() == 0:
         (directory / "reports.json").write_text(json.dumps(reports))
-    dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.parallel.ranks import TIMEOUT_S, end, start_ranks
+from tests.parallel.ranks import call_on_ranks
 
 MODEL = {"num_layers": 4, "hidden_size": 256, "num_attention_heads": 4, "seq_length": 256}
 """Large enough that scratch space of kernels (some hundred KiB) is small beside its tensors."""
@@ -75,12 +74,7 @@ def measure(names: Sequence[str], directory: Path) -> dict[str, list[dict[str, A
         place = directory / f"{world_size}_ranks"
         place.mkdir(parents=True)
         (place / "jobs.json").write_text(json.dumps({name: job(name) for name in mine}))
-        processes = start_ranks(world_size, [sys.executable, __file__, str(place)], place)
-        try:
-            codes = [process.wait(TIMEOUT_S) for process in processes]
-        finally:
-            end(processes)
-        assert codes == [0] * world_size, (place / "rank0.log").read_text()[-3000:]
+        call_on_ranks(world_size, measure_jobs, place)
         ranks = [json.loads((place / f"measured{rank}.json").read_text()) for rank in range(world_size)]
         found |= {name: [rank[name] for rank in ranks] for name in mine}
     return found
@@ -153,20 +147,16 @@ def _resident_bytes(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def main() -> None:
+def measure_jobs(directory: Path) -> None:
     """One rank of `measure`."""
     import torch.distributed as dist
 
     from megatron_codex.config.load import build_config
     from megatron_codex.config.training import TrainConfig
 
-    directory = Path(sys.argv[1])
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
     jobs = json.loads((directory / "jobs.json").read_text())
     measured = {name: _measure(build_config(TrainConfig, tree)) for name, tree in jobs.items()}
-    (directory / f"measured{rank}.json").write_text(json.dumps(measured))
-    dist.destroy_process_group()
+    (directory / f"measured{dist.get_rank()}.json").write_text(json.dumps(measured))
 
 
 def table(directory: Path) -> None:
@@ -186,8 +176,5 @@ def table(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main()
-    else:
-        with tempfile.TemporaryDirectory() as made:
-            table(Path(made))
+    with tempfile.TemporaryDirectory() as made:
+        table(Path(made))

@@ -74,6 +74,29 @@ def test_other_vocabularies_too(kind: str, vocab_size: int | None, min_run: int,
     assert encode(kind, found, vocab_size=vocab_size, min_run=min_run) == expected(found, vocab_size, min_run)
 
 
+@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("vocab_size", [None, 2073])
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), longest=st.sampled_from([4, 16, 17, 32, 33, 80, 300]))
+def test_pieces_that_no_cache_holds_come_out_in_their_places(
+    kind: str, vocab_size: int | None, seed: int, longest: int
+) -> None:
+    """New words, more than are merged together; each comes again before that and after it."""
+    generator = np.random.default_rng(seed)
+    made = ["".join(map(chr, generator.integers(97, 123, size))) for size in generator.integers(1, longest + 1, 60)]
+    found = [" ".join(generator.choice([*made, "def", "self"], 300)).encode() for _ in range(3)]
+    assert encode(kind, found, vocab_size=vocab_size) == expected(found, vocab_size)
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_pieces_that_contend_for_a_place_in_the_cache_keep_their_own_tokens(kind: str) -> None:
+    """So many new words that some which are merged together would be kept in the same place; each 64 come twice."""
+    made = np.random.default_rng(1).integers(97, 123, (250_000, 7)).astype(np.uint8)
+    made[:, 0] = ord(" ")
+    found = [b"".join(2 * [made[first : first + 64].tobytes()]) for first in range(0, len(made), 64)]
+    assert encode(kind, [b"".join(found)]) == expected([b"".join(found)])
+
+
 words = st.text("ab", min_size=2, max_size=7)
 
 

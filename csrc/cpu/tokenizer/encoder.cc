@@ -60,6 +60,17 @@ MergeShort merge_for(Instructions instructions) {
   return merge_short_scalar;
 }
 
+// Gives an entry the tokens it awaits, unless it has made room for another piece since.
+template <class Cache>
+void settle(typename Cache::Entry& entry, const Unmerged& piece, int number) {
+  if ((entry.size & kAwaited) == 0 || entry.tokens[0] != number) return;
+  const bool fits = piece.num_tokens <= Cache::kMaxTokens;
+  entry.size = fits ? static_cast<uint8_t>(piece.size) : 0;
+  if (!fits) return;
+  entry.num_tokens = static_cast<uint8_t>(piece.num_tokens);
+  std::memcpy(entry.tokens, piece.tokens, piece.num_tokens * sizeof(Token));
+}
+
 }  // namespace
 
 Encoder::Encoder(std::shared_ptr<const Vocabulary> vocabulary, Instructions instructions)
@@ -140,7 +151,48 @@ Token* Encoder::encode_pieces(const uint8_t* text, const uint32_t* starts, int c
       }
     }
   }
-  return out;
+  return fill_gaps(out);
+}
+
+// The number under which a piece will be merged.
+int Encoder::await(const uint8_t* bytes, int64_t size, Token* out) {
+  unmerged_[num_unmerged_] = {bytes, static_cast<int>(size), out, 0};
+  return num_unmerged_++;
+}
+
+// The output goes on behind the room that a piece may need.
+Token* Encoder::leave_gap(int number, int64_t size, Token* out) {
+  gaps_[num_gaps_++] = {out, size, number};
+  return out + size;
+}
+
+// Merges what waits, puts the tokens into their gaps and closes up what is left of these; the end of the output after it.
+Token* Encoder::fill_gaps(Token* end) {
+  if (num_gaps_ == 0) return end;
+  merge_short_(vocabulary_->merges(), unmerged_, num_unmerged_);
+  for (int number = 0; number < num_unmerged_; ++number) {
+    const Unmerged& piece = unmerged_[number];
+    if (piece.size <= static_cast<int>(ShortPiece::kMaxSize)) {
+      settle<PieceCache>(cache_.at(slots_[number]), piece, number);
+      settle<PieceCache>(cache_.neighbour(slots_[number]), piece, number);
+    } else {
+      settle<LongPieceCache>(long_cache_.at(piece.bytes, piece.size), piece, number);
+    }
+  }
+  for (int i = 0; i < num_gaps_; ++i) {
+    const Unmerged& piece = unmerged_[gaps_[i].number];
+    if (gaps_[i].begin != piece.tokens) std::memcpy(gaps_[i].begin, piece.tokens, piece.num_tokens * sizeof(Token));
+  }
+  const auto filled = [&](int i) { return gaps_[i].begin + unmerged_[gaps_[i].number].num_tokens; };
+  Token* to = filled(0);
+  for (int i = 0; i < num_gaps_; ++i) {
+    const Token* const from = gaps_[i].begin + gaps_[i].room;
+    const size_t count = (i + 1 < num_gaps_ ? filled(i + 1) : end) - from;
+    std::memmove(to, from, count * sizeof(Token));
+    to += count;
+  }
+  num_gaps_ = num_unmerged_ = 0;
+  return to;
 }
 
 Token* Encoder::encode_missed(const ShortPiece& piece, uint32_t slot, const uint8_t* bytes, Token* out) {
@@ -151,45 +203,68 @@ Token* Encoder::encode_missed(const ShortPiece& piece, uint32_t slot, const uint
     std::memcpy(out, first.tokens, sizeof first.tokens);
     return out + first.num_tokens;
   }
-  const int64_t count = encode_whole(bytes, piece.size, out) - out;
-  if (count <= PieceCache::kMaxTokens) {
+  if (num_gaps_ == kMaxGaps) out = fill_gaps(out);
+  int number;
+  if (first.awaits(piece)) {
+    number = first.tokens[0];
+  } else if (second.awaits(piece)) {
+    number = second.tokens[0];
+  } else {
     // Into the second place, unless the first is free: what comes once must not push out what comes again and again.
     PieceCache::Entry& entry = first.size == 0 ? first : second;
     entry.low = piece.low;
     entry.high = piece.high;
-    entry.size = static_cast<uint8_t>(piece.size);
-    entry.num_tokens = static_cast<uint8_t>(count);
-    std::memcpy(entry.tokens, out, count * sizeof(Token));
+    const Token whole = token_of(bytes, piece.size);
+    if (whole != kNoToken) {
+      entry.size = static_cast<uint8_t>(piece.size);
+      entry.num_tokens = 1;
+      entry.tokens[0] = *out = whole;
+      return out + 1;
+    }
+    number = await(bytes, piece.size, out);
+    slots_[number] = slot;
+    entry.size = static_cast<uint8_t>(piece.size) | kAwaited;
+    entry.tokens[0] = static_cast<Token>(number);
   }
-  return out + count;
+  return leave_gap(number, piece.size, out);
 }
 
 Token* Encoder::encode_long(const uint8_t* bytes, int64_t size, Token* out) {
-  if (size > LongPieceCache::kMaxSize) return encode_whole(bytes, size, out);
+  if (num_gaps_ == kMaxGaps || size > LongPieceCache::kMaxSize) out = fill_gaps(out);
+  if (size > LongPieceCache::kMaxSize) return encode_whole(bytes, size, out);  // may throw: nothing awaits anything now
   LongPieceCache::Entry& entry = long_cache_.at(bytes, size);
   if (entry.holds(bytes, size)) {
     std::memcpy(out, entry.tokens, entry.num_tokens * sizeof(Token));
     return out + entry.num_tokens;
   }
-  Token* const end = encode_whole(bytes, size, out);
-  if (end - out <= LongPieceCache::kMaxTokens) {
-    std::memcpy(entry.bytes, bytes, size);
-    std::memcpy(entry.tokens, out, (end - out) * sizeof(Token));
-    entry.num_tokens = static_cast<uint8_t>(end - out);
+  if (entry.awaits(bytes, size)) return leave_gap(entry.tokens[0], size, out);
+  std::memcpy(entry.bytes, bytes, size);
+  const Token whole = token_of(bytes, size);
+  if (whole != kNoToken) {
     entry.size = static_cast<uint8_t>(size);
+    entry.num_tokens = 1;
+    entry.tokens[0] = *out = whole;
+    return out + 1;
   }
-  return end;
+  const int number = await(bytes, size, out);
+  entry.size = static_cast<uint8_t>(size) | kAwaited;
+  entry.tokens[0] = static_cast<Token>(number);
+  return leave_gap(number, size, out);
 }
 
 Token* Encoder::encode_whole(const uint8_t* bytes, int64_t size, Token* out) {
-  if (!vocabulary_->merging_makes_every_token()) {
-    const Token token = vocabulary_->of({reinterpret_cast<const char*>(bytes), static_cast<size_t>(size)});
-    if (token != kNoToken) {
-      *out = token;
-      return out + 1;
-    }
+  const Token whole = token_of(bytes, size);
+  if (whole != kNoToken) {
+    *out = whole;
+    return out + 1;
   }
   return out + merge_piece(*vocabulary_, merge_short_, bytes, size, out);
+}
+
+// The token that is exactly these bytes, where merging would not make it; else kNoToken.
+Token Encoder::token_of(const uint8_t* bytes, int64_t size) const {
+  if (vocabulary_->merging_makes_every_token()) return kNoToken;
+  return vocabulary_->of({reinterpret_cast<const char*>(bytes), static_cast<size_t>(size)});
 }
 
 }  // namespace codex

@@ -13,6 +13,10 @@
 
 namespace codex {
 
+// In both caches, an entry whose tokens are still to come has this bit in its size, and in tokens[0] the number under which
+// its piece is merged.
+constexpr uint8_t kAwaited = 0x80;
+
 // Tokens of the pieces met lately, of up to 16 bytes. Of fixed size: what is met seldom makes room for what comes next.
 class PieceCache {
  public:
@@ -24,8 +28,12 @@ class PieceCache {
     uint8_t num_tokens;
     uint8_t size;  // 0: empty
 
-    bool holds(const ShortPiece& piece) const {
-      return ((low ^ piece.low) | (high ^ piece.high) | (size ^ piece.size)) == 0;  // one branch, not three
+    bool holds(const ShortPiece& piece) const { return is(piece, 0); }
+    bool awaits(const ShortPiece& piece) const { return is(piece, kAwaited); }
+
+   private:
+    bool is(const ShortPiece& piece, uint8_t flag) const {
+      return ((low ^ piece.low) | (high ^ piece.high) | (size ^ piece.size ^ flag)) == 0;  // one branch, not three
     }
   };
 
@@ -51,8 +59,12 @@ class LongPieceCache {
     uint8_t num_tokens;
     uint8_t size;  // 0: empty
 
-    bool holds(const uint8_t* piece, int64_t num_bytes) const {
-      return size == num_bytes && std::memcmp(bytes, piece, num_bytes) == 0;
+    bool holds(const uint8_t* piece, int64_t num_bytes) const { return is(piece, num_bytes, 0); }
+    bool awaits(const uint8_t* piece, int64_t num_bytes) const { return is(piece, num_bytes, kAwaited); }
+
+   private:
+    bool is(const uint8_t* piece, int64_t num_bytes, uint8_t flag) const {
+      return (size ^ flag) == num_bytes && std::memcmp(bytes, piece, num_bytes) == 0;
     }
   };
 
@@ -91,9 +103,13 @@ class Encoder {
   static constexpr int kMaxStarts = 4096;
 
   Token* encode_pieces(const uint8_t* text, const uint32_t* starts, int count, const uint8_t* readable_end, Token* out);
+  int await(const uint8_t* bytes, int64_t size, Token* out);
+  Token* leave_gap(int number, int64_t size, Token* out);
+  Token* fill_gaps(Token* end);
   Token* encode_missed(const ShortPiece& piece, uint32_t slot, const uint8_t* bytes, Token* out);
   Token* encode_long(const uint8_t* bytes, int64_t size, Token* out);
   Token* encode_whole(const uint8_t* bytes, int64_t size, Token* out);
+  Token token_of(const uint8_t* bytes, int64_t size) const;
   int64_t encode_faulty_rest(const uint8_t* text, int64_t valid, int64_t size, int64_t num_tokens, int64_t last_start,
                              Token* out);
 
@@ -103,6 +119,19 @@ class Encoder {
   PieceCache cache_;
   LongPieceCache long_cache_;
   std::vector<uint32_t> starts_;
+
+  // Pieces that no cache holds are merged together, later: until then each has a gap in the output, as wide as it could
+  // come to be. A piece that comes again meanwhile has a gap more, but is merged once.
+  static constexpr int kMaxGaps = 32;
+  struct Gap {
+    Token* begin;
+    int64_t room;
+    int number;  // of its piece in unmerged_
+  };
+  Gap gaps_[kMaxGaps];
+  Unmerged unmerged_[kMaxGaps];
+  uint32_t slots_[kMaxGaps];  // of the short ones of unmerged_: there each is awaited, or in the neighbour
+  int num_gaps_ = 0, num_unmerged_ = 0;
 };
 
 }  // namespace codex

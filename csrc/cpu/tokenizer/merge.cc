@@ -56,8 +56,10 @@ int64_t merge_long(const Merges& merges, const uint8_t* piece, int64_t size, Tok
 
 int64_t merge_piece(const Vocabulary& vocabulary, MergeShort merge_short, const uint8_t* piece, int64_t size,
                     Token* out) {
-  if (size <= kMaxShort) return merge_short(vocabulary.merges(), piece, static_cast<int>(size), out);
-  return merge_long(vocabulary.merges(), piece, size, out);
+  if (size > kMaxShort) return merge_long(vocabulary.merges(), piece, size, out);
+  Unmerged unmerged{piece, static_cast<int>(size), out, 0};
+  merge_short(vocabulary.merges(), &unmerged, 1);
+  return unmerged.num_tokens;
 }
 
 }  // namespace codex

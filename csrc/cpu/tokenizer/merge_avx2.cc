@@ -1,4 +1,4 @@
-// Merging with AVX2: the ranks of up to 16 bytes stay in one register. Called only where the processor has it.
+// Merging with AVX2: the ranks of up to 32 bytes stay in two registers, and several pieces are merged in turn. Called only where the processor has it.
 #if defined(__x86_64__)
 #include "../common/target_avx2.h"
 
@@ -30,71 +30,143 @@ struct Avx2 {
   }
 };
 
-// Ranks of the 16 places of merge_in_register, where place 0 never has one.
+// Ranks of 16 places a register.
+template <int kRegisters>
 class Ranks {
  public:
-  Ranks(const Token* ranks, int size) {
-    const __m256i all = _mm256_load_si256(reinterpret_cast<const __m256i*>(ranks));
-    const __m256i beyond = _mm256_cmpgt_epi16(places(), _mm256_set1_epi16(static_cast<int16_t>(size - 1)));
-    ranks_ = _mm256_or_si256(all, beyond);
+  static constexpr int kPlaces = 16 * kRegisters;
+
+  // ranks: of all places; those from `size` on are none.
+  void load(const Token* ranks, int size) {
+    for (int i = 0; i < kRegisters; ++i) {
+      const __m256i all = _mm256_load_si256(reinterpret_cast<const __m256i*>(ranks) + i);
+      const __m256i beyond = _mm256_cmpgt_epi16(places(i), _mm256_set1_epi16(static_cast<int16_t>(size - 1)));
+      ranks_[i] = _mm256_or_si256(all, beyond);
+    }
   }
 
   LeastRank least() const {
-    const uint32_t low = static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(low_half(ranks_))));
-    const uint32_t high = static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(high_half(ranks_))));
-    const bool is_high = (high & 0xFFFF) < (low & 0xFFFF);
-    const uint32_t found = is_high ? high + (8u << 16) : low;
+    uint32_t found = first_least(low_half(ranks_[0]), 0);
+    found = lesser(found, first_least(high_half(ranks_[0]), 8));
+    for (int i = 1; i < kRegisters; ++i) {
+      found = lesser(found, first_least(low_half(ranks_[i]), 16 * i));
+      found = lesser(found, first_least(high_half(ranks_[i]), 16 * i + 8));
+    }
     return {static_cast<Token>(found), static_cast<int>(found >> 16)};
   }
 
   void set(int place, Token rank) {
-    const __m256i here = _mm256_cmpeq_epi16(places(), _mm256_set1_epi16(static_cast<int16_t>(place)));
-    ranks_ = _mm256_blendv_epi8(ranks_, _mm256_set1_epi16(static_cast<int16_t>(rank)), here);
+    const __m256i wanted = _mm256_set1_epi16(static_cast<int16_t>(place));
+    const __m256i value = _mm256_set1_epi16(static_cast<int16_t>(rank));
+    for (int i = 0; i < kRegisters; ++i) {
+      ranks_[i] = _mm256_blendv_epi8(ranks_[i], value, _mm256_cmpeq_epi16(places(i), wanted));
+    }
   }
 
  private:
-  static __m256i places() { return _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+  static __m256i places(int i) {
+    const __m256i first = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm256_add_epi16(first, _mm256_set1_epi16(static_cast<int16_t>(16 * i)));
+  }
 
-  __m256i ranks_;
+  // The least of eight ranks in the low half of a number, its place, the leftmost, in the high one.
+  static uint32_t first_least(__m128i ranks, uint32_t first_place) {
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(ranks))) + (first_place << 16);
+  }
+
+  static uint32_t lesser(uint32_t left, uint32_t right) { return (right & 0xFFFF) < (left & 0xFFFF) ? right : left; }
+
+  __m256i ranks_[kRegisters];
 };
 
-// As merge_by_looking, for up to 16 bytes: nothing but the end depends on what the piece holds.
-int merge_in_register(const Merges& merges, const uint8_t* piece, int size, Token* out) {
-  uint8_t bytes[16] = {};
-  std::memcpy(bytes, piece, size);
-  alignas(32) Token first_ranks[16];
-  Token tokens[18];
-  tokens[0] = first_ranks[0] = kNoToken;
-  for (int i = 0; i < 16; ++i) tokens[i + 1] = merges.of_byte[bytes[i]];
-  for (int i = 1; i < 16; ++i) first_ranks[i] = merges.of_two_bytes[bytes[i - 1] << 8 | bytes[i]];
-  tokens[size + 1] = kNoToken;
-  Ranks ranks(first_ranks, size);
-  uint32_t places = (4u << size) - 1;  // where a part begins: from before the first byte to behind the last one
-  for (;;) {
-    const LeastRank least = ranks.least();
-    if (least.rank == kNoToken) break;
+// As merge_by_looking, a step at a time and without a branch on what the piece holds, for as many bytes as there are
+// places: place 0, before the first byte, never has a rank.
+template <int kRegisters>
+class StepwiseMerge {
+ public:
+  static constexpr int kMaxSize = Ranks<kRegisters>::kPlaces;
+
+  void begin(const Merges& merges, Unmerged& piece) {
+    piece_ = &piece;
+    uint8_t bytes[kMaxSize] = {};
+    std::memcpy(bytes, piece.bytes, piece.size);
+    alignas(32) Token first_ranks[kMaxSize];
+    tokens_[0] = first_ranks[0] = kNoToken;
+    for (int i = 0; i < kMaxSize; ++i) tokens_[i + 1] = merges.of_byte[bytes[i]];
+    for (int i = 1; i < kMaxSize; ++i) first_ranks[i] = merges.of_two_bytes[bytes[i - 1] << 8 | bytes[i]];
+    tokens_[piece.size + 1] = kNoToken;
+    ranks_.load(first_ranks, piece.size);
+    places_ = (4ull << piece.size) - 1;
+  }
+
+  // One merge; false: there was none left, and the tokens are written.
+  bool step(const Merges& merges) {
+    const LeastRank least = ranks_.least();
+    if (least.rank == kNoToken) {
+      end();
+      return false;
+    }
     const int left = least.at;
-    const uint32_t behind = places & (~1u << left), rest = _blsr_u32(behind);
-    const int right = static_cast<int>(_tzcnt_u32(behind)), next = static_cast<int>(_tzcnt_u32(rest));
-    const int previous = 31 - static_cast<int>(_lzcnt_u32(places & ((1u << left) - 1)));
-    places ^= behind ^ rest;
-    tokens[left] = least.rank;
-    ranks.set(right, kNoToken);
-    ranks.set(left, merged(merges, least.rank, tokens[next]));
-    ranks.set(previous, merged(merges, tokens[previous], least.rank));
+    const uint64_t behind = places_ & (~1ull << left), rest = _blsr_u64(behind);
+    const int right = static_cast<int>(_tzcnt_u64(behind)), next = static_cast<int>(_tzcnt_u64(rest));
+    const int previous = 63 - static_cast<int>(_lzcnt_u64(places_ & ((1ull << left) - 1)));
+    places_ ^= behind ^ rest;
+    tokens_[left] = least.rank;
+    ranks_.set(right, kNoToken);
+    ranks_.set(left, merged(merges, least.rank, tokens_[next]));
+    ranks_.set(previous, merged(merges, tokens_[previous], least.rank));
+    return true;
   }
-  int count = 0;
-  for (uint32_t left = places & ((2u << size) - 2); left != 0; left = _blsr_u32(left)) {
-    out[count++] = tokens[_tzcnt_u32(left)];
+
+ private:
+  void end() {
+    int count = 0;
+    for (uint64_t left = places_ & ((2ull << piece_->size) - 2); left != 0; left = _blsr_u64(left)) {
+      piece_->tokens[count++] = tokens_[_tzcnt_u64(left)];
+    }
+    piece_->num_tokens = count;
   }
-  return count;
+
+  Ranks<kRegisters> ranks_;
+  uint64_t places_;  // where a part begins: from before the first byte to behind the last one
+  Token tokens_[kMaxSize + 2];
+  Unmerged* piece_;
+};
+
+// Merges the pieces of more than min_size bytes that a StepwiseMerge can hold, a step of each in turn.
+template <int kRegisters>
+void merge_in_turn(const Merges& merges, Unmerged* pieces, int num_pieces, int min_size) {
+  constexpr int kTogether = 8;
+  StepwiseMerge<kRegisters> running[kTogether];
+  int num_running = 0;
+  Unmerged* waiting = pieces;
+  Unmerged* const last = pieces + num_pieces;
+  const auto begin_next = [&](StepwiseMerge<kRegisters>& merge) {
+    while (waiting < last && (waiting->size <= min_size || waiting->size > merge.kMaxSize)) ++waiting;
+    if (waiting == last) return false;
+    merge.begin(merges, *waiting++);
+    return true;
+  };
+  while (num_running < kTogether && begin_next(running[num_running])) ++num_running;
+  while (num_running > 0) {
+    for (int i = 0; i < num_running;) {
+      if (running[i].step(merges) || begin_next(running[i])) {
+        ++i;
+      } else {
+        running[i] = running[--num_running];
+      }
+    }
+  }
 }
 
 }  // namespace
 
-int merge_short_avx2(const Merges& merges, const uint8_t* piece, int size, Token* out) {
-  if (size <= 16) return merge_in_register(merges, piece, size, out);
-  return merge_by_looking<Avx2>(merges, piece, size, out);
+void merge_short_avx2(const Merges& merges, Unmerged* pieces, int num_pieces) {
+  merge_in_turn<1>(merges, pieces, num_pieces, 0);
+  merge_in_turn<2>(merges, pieces, num_pieces, StepwiseMerge<1>::kMaxSize);
+  for (int i = 0; i < num_pieces; ++i) {
+    if (pieces[i].size > StepwiseMerge<2>::kMaxSize) merge_by_looking<Avx2>(merges, pieces[i]);
+  }
 }
 
 }  // namespace codex

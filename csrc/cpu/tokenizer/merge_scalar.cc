@@ -19,8 +19,8 @@ struct PlainCpp {
 
 }  // namespace
 
-int merge_short_scalar(const Merges& merges, const uint8_t* piece, int size, Token* out) {
-  return merge_by_looking<PlainCpp>(merges, piece, size, out);
+void merge_short_scalar(const Merges& merges, Unmerged* pieces, int num_pieces) {
+  for (int i = 0; i < num_pieces; ++i) merge_by_looking<PlainCpp>(merges, pieces[i]);
 }
 
 }  // namespace codex

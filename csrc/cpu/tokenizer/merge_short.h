@@ -15,7 +15,9 @@ struct LeastRank {
 
 // Isa::kLanes ranks are looked at together; LeastRank least(const Token* ranks, int num_ranks) of a multiple of them.
 template <class Isa>
-inline int merge_by_looking(const Merges& merges, const uint8_t* piece, int size, Token* out) {
+inline void merge_by_looking(const Merges& merges, Unmerged& unmerged) {
+  const uint8_t* const piece = unmerged.bytes;
+  const int size = unmerged.size;
   // Byte i's place is i + 1, and a place without a token on either side spares every question whether there is one.
   // ranks[i]: what the parts that begin at place i and at after[i] merge into. Places that are gone have no rank.
   alignas(64) Token ranks[kMaxShort + 64];
@@ -42,9 +44,8 @@ inline int merge_by_looking(const Merges& merges, const uint8_t* piece, int size
     ranks[left] = merged(merges, least.rank, tokens[next]);
     ranks[previous] = merged(merges, tokens[previous], least.rank);
   }
-  int count = 0;
-  for (int i = 1; i <= size; i = after[i]) out[count++] = tokens[i];
-  return count;
+  unmerged.num_tokens = 0;
+  for (int i = 1; i <= size; i = after[i]) unmerged.tokens[unmerged.num_tokens++] = tokens[i];
 }
 
 }  // namespace codex

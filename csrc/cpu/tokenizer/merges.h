@@ -40,13 +40,21 @@ static inline Token merged(const Merges& merges, Token left, Token right) {
   return found.pair == pair ? found.merged : kNoToken;
 }
 
-// Byte pair encoding of a piece of up to kMaxShort bytes: merges by rank, the leftmost of equal ones first, into `out`
-// (room for `size` tokens); how many there are.
-using MergeShort = int (*)(const Merges& merges, const uint8_t* piece, int size, Token* out);
-
 constexpr int kMaxShort = 256;
 
-int merge_short_scalar(const Merges& merges, const uint8_t* piece, int size, Token* out);
-int merge_short_avx2(const Merges& merges, const uint8_t* piece, int size, Token* out);
+// A piece to merge and, afterwards, what it became.
+struct Unmerged {
+  const uint8_t* bytes;
+  int size;  // at most kMaxShort
+  Token* tokens;  // room for `size`
+  int num_tokens;
+};
+
+// Byte pair encoding of each piece: merges by rank, the leftmost of equal ones first. Several at once are faster than one
+// after the other: the look-ups of one wait for memory while those of another do.
+using MergeShort = void (*)(const Merges& merges, Unmerged* pieces, int num_pieces);
+
+void merge_short_scalar(const Merges& merges, Unmerged* pieces, int num_pieces);
+void merge_short_avx2(const Merges& merges, Unmerged* pieces, int num_pieces);
 
 }  // namespace codex
