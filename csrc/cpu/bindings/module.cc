@@ -175,7 +175,9 @@ class Tokenizer {
     const Documents documents(data, offsets);
     require_threads(num_threads);
     // Not filled with zeros: what is never written costs no memory.
-    std::unique_ptr<Token[]> tokens(new Token[DocumentEncoder::room_for(documents.num_bytes(), documents.count)]);
+    const int64_t room = DocumentEncoder::room_for(documents.num_bytes(), documents.count);
+    std::unique_ptr<Token[]> tokens(new Token[room]);
+    codex::wish_huge_pages(tokens.get(), room * sizeof(Token));
     py::array_t<int64_t> counts(documents.count);
     int64_t* const count = counts.mutable_data();
     int64_t total = 0;

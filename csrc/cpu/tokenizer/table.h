@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -14,19 +15,29 @@
 
 namespace codex {
 
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// Asks for huge pages where whole ones fit in. A wish: everything works without them, too.
+inline void wish_huge_pages(void* memory, size_t num_bytes) {
+#if defined(__linux__)
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + num_bytes) / kHugePage * kHugePage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)num_bytes;
+#endif
+}
+
 template <class Entry>
 class Table {
  public:
   explicit Table(size_t size) : size_(size) {
-    constexpr size_t kHugePage = size_t{2} << 20;
     const size_t num_bytes = size * sizeof(Entry);
     const size_t alignment = num_bytes < kHugePage ? 64 : kHugePage;
     const size_t rounded = (num_bytes + alignment - 1) / alignment * alignment;
     void* const memory = std::aligned_alloc(alignment, rounded);
     if (memory == nullptr) throw std::bad_alloc();
-#if defined(__linux__)
-    if (alignment == kHugePage) madvise(memory, rounded, MADV_HUGEPAGE);  // a wish: it works without, too
-#endif
+    wish_huge_pages(memory, rounded);
     std::memset(memory, 0, rounded);
     entries_.reset(static_cast<Entry*>(memory));
   }
