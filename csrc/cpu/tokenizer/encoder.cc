@@ -134,20 +134,27 @@ Token* Encoder::encode_pieces(const uint8_t* text, const uint32_t* starts, int c
     const int num = count - from < kBatch ? count - from : kBatch;
     for (int i = 0; i < num; ++i) {
       const uint32_t start = starts[from + i], size = starts[from + i + 1] - start;
-      pieces[i] = read_short(text + start, size < ShortPiece::kMaxSize ? size : ShortPiece::kMaxSize, readable_end);
-      pieces[i].size = size;  // a long piece is found in no entry
-      slots[i] = PieceCache::slot_of(pieces[i]);
-      __builtin_prefetch(&cache_.at(slots[i]));
+      if (__builtin_expect(size <= ShortPiece::kMaxSize, 1)) {
+        pieces[i] = read_short(text + start, size, readable_end);
+        slots[i] = PieceCache::slot_of(pieces[i]);
+        __builtin_prefetch(&cache_.at(slots[i]));
+      } else {
+        pieces[i].size = size;
+        slots[i] = size <= LongPieceCache::kMaxSize ? LongPieceCache::slot_of(text + start, size) : 0;
+        long_cache_.prefetch(slots[i]);
+      }
     }
     for (int i = 0; i < num; ++i) {
+      if (__builtin_expect(pieces[i].size > ShortPiece::kMaxSize, 0)) {
+        out = encode_long(text + starts[from + i], pieces[i].size, slots[i], out);
+        continue;
+      }
       const PieceCache::Entry& entry = cache_.at(slots[i]);
       std::memcpy(out, entry.tokens, sizeof entry.tokens);
       if (__builtin_expect(entry.holds(pieces[i]), 1)) {
         out += entry.num_tokens;
       } else {
-        const uint8_t* const bytes = text + starts[from + i];
-        out = pieces[i].size <= ShortPiece::kMaxSize ? encode_missed(pieces[i], slots[i], bytes, out)
-                                                     : encode_long(bytes, pieces[i].size, out);
+        out = encode_missed(pieces[i], slots[i], text + starts[from + i], out);
       }
     }
   }
@@ -155,8 +162,9 @@ Token* Encoder::encode_pieces(const uint8_t* text, const uint32_t* starts, int c
 }
 
 // The number under which a piece will be merged.
-int Encoder::await(const uint8_t* bytes, int64_t size, Token* out) {
+int Encoder::await(const uint8_t* bytes, int64_t size, uint32_t slot, Token* out) {
   unmerged_[num_unmerged_] = {bytes, static_cast<int>(size), out, 0};
+  slots_[num_unmerged_] = slot;
   return num_unmerged_++;
 }
 
@@ -176,7 +184,7 @@ Token* Encoder::fill_gaps(Token* end) {
       settle<PieceCache>(cache_.at(slots_[number]), piece, number);
       settle<PieceCache>(cache_.neighbour(slots_[number]), piece, number);
     } else {
-      settle<LongPieceCache>(long_cache_.at(piece.bytes, piece.size), piece, number);
+      settle<LongPieceCache>(long_cache_.at(slots_[number]), piece, number);
     }
   }
   for (int i = 0; i < num_gaps_; ++i) {
@@ -221,18 +229,17 @@ Token* Encoder::encode_missed(const ShortPiece& piece, uint32_t slot, const uint
       entry.tokens[0] = *out = whole;
       return out + 1;
     }
-    number = await(bytes, piece.size, out);
-    slots_[number] = slot;
+    number = await(bytes, piece.size, slot, out);
     entry.size = static_cast<uint8_t>(piece.size) | kAwaited;
     entry.tokens[0] = static_cast<Token>(number);
   }
   return leave_gap(number, piece.size, out);
 }
 
-Token* Encoder::encode_long(const uint8_t* bytes, int64_t size, Token* out) {
+Token* Encoder::encode_long(const uint8_t* bytes, int64_t size, uint32_t slot, Token* out) {
   if (num_gaps_ == kMaxGaps || size > LongPieceCache::kMaxSize) out = fill_gaps(out);
   if (size > LongPieceCache::kMaxSize) return encode_whole(bytes, size, out);  // may throw: nothing awaits anything now
-  LongPieceCache::Entry& entry = long_cache_.at(bytes, size);
+  LongPieceCache::Entry& entry = long_cache_.at(slot);
   if (entry.holds(bytes, size)) {
     std::memcpy(out, entry.tokens, entry.num_tokens * sizeof(Token));
     return out + entry.num_tokens;
@@ -246,7 +253,7 @@ Token* Encoder::encode_long(const uint8_t* bytes, int64_t size, Token* out) {
     entry.tokens[0] = *out = whole;
     return out + 1;
   }
-  const int number = await(bytes, size, out);
+  const int number = await(bytes, size, slot, out);
   entry.size = static_cast<uint8_t>(size) | kAwaited;
   entry.tokens[0] = static_cast<Token>(number);
   return leave_gap(number, size, out);

@@ -53,7 +53,7 @@ class LongPieceCache {
  public:
   static constexpr int kMaxSize = 64, kMaxTokens = 28;
 
-  struct Entry {
+  struct alignas(128) Entry {
     uint8_t bytes[kMaxSize];
     Token tokens[kMaxTokens];
     uint8_t num_tokens;
@@ -70,10 +70,15 @@ class LongPieceCache {
 
   LongPieceCache() : entries_(1ull << kBits) {}
 
-  Entry& at(const uint8_t* piece, int64_t num_bytes) {
+  static uint32_t slot_of(const uint8_t* piece, int64_t num_bytes) {
     uint64_t hash = num_bytes;
     for (int64_t from = 0; from + 8 <= num_bytes; from += 8) hash = mix(hash, piece + from);
-    return entries_[mix(hash, piece + num_bytes - 8) >> (64 - kBits)];
+    return static_cast<uint32_t>(mix(hash, piece + num_bytes - 8) >> (64 - kBits));
+  }
+  Entry& at(uint32_t slot) { return entries_[slot]; }
+  void prefetch(uint32_t slot) const {
+    __builtin_prefetch(entries_[slot].bytes);
+    __builtin_prefetch(entries_[slot].tokens);
   }
 
  private:
@@ -103,11 +108,11 @@ class Encoder {
   static constexpr int kMaxStarts = 4096;
 
   Token* encode_pieces(const uint8_t* text, const uint32_t* starts, int count, const uint8_t* readable_end, Token* out);
-  int await(const uint8_t* bytes, int64_t size, Token* out);
+  int await(const uint8_t* bytes, int64_t size, uint32_t slot, Token* out);
   Token* leave_gap(int number, int64_t size, Token* out);
   Token* fill_gaps(Token* end);
   Token* encode_missed(const ShortPiece& piece, uint32_t slot, const uint8_t* bytes, Token* out);
-  Token* encode_long(const uint8_t* bytes, int64_t size, Token* out);
+  Token* encode_long(const uint8_t* bytes, int64_t size, uint32_t slot, Token* out);
   Token* encode_whole(const uint8_t* bytes, int64_t size, Token* out);
   Token token_of(const uint8_t* bytes, int64_t size) const;
   int64_t encode_faulty_rest(const uint8_t* text, int64_t valid, int64_t size, int64_t num_tokens, int64_t last_start,
@@ -130,7 +135,7 @@ class Encoder {
   };
   Gap gaps_[kMaxGaps];
   Unmerged unmerged_[kMaxGaps];
-  uint32_t slots_[kMaxGaps];  // of the short ones of unmerged_: there each is awaited, or in the neighbour
+  uint32_t slots_[kMaxGaps];  // where each of unmerged_ is awaited; a short one there or in the neighbour
   int num_gaps_ = 0, num_unmerged_ = 0;
 };
 
