@@ -13,11 +13,10 @@ import json
 import multiprocessing
 import os
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -36,79 +35,54 @@ def run_ranks(world_size: int, jobs: Sequence[Mapping[str, Any]], directory: Pat
 def call_on_ranks(
     world_size: int, function: Callable[[Path], None], directory: Path, *, timeout_s: float = TIMEOUT_S
 ) -> None:
-    """Call function(directory) on each of `world_size` gloo ranks; logs go to directory/rank<N>.log.
-
-    The ranks are forks of one process that has imported torch and megatron-core, and computed nothing: to import them
-    takes each rank of its own as long as most jobs do. directory exists.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["megatron_codex.training.run", "megatron_codex.training.verify"])
-    (directory / "store").unlink(missing_ok=True)  # of ranks that were killed: theirs must not answer for these
-    ranks = [
-        context.Process(target=_be_rank, args=(rank, world_size, function, directory)) for rank in range(world_size)
-    ]
+    """Call function(directory) on each of `world_size` gloo ranks, and see them end well."""
+    ranks = start_ranks(world_size, function, directory)
     deadline = time.monotonic() + timeout_s
     try:
-        for process in ranks:
-            process.start()
         for process in ranks:
             process.join(max(0.0, deadline - time.monotonic()))
         codes = [process.exitcode for process in ranks]
     finally:
-        for process in ranks:
-            if process.is_alive():
-                process.kill()
-                process.join()
+        end(ranks)
     assert codes == [0] * world_size, (directory / "rank0.log").read_text()[-3000:]
+
+
+def start_ranks(world_size: int, function: Callable[[Path], None], directory: Path) -> list[ForkServerProcess]:
+    """Start gloo ranks that call function(directory), which exists; their logs go to directory/rank<N>.log.
+
+    The ranks are forks of one process that has imported torch and megatron-core, and computed nothing: to import them
+    takes each rank of its own as long as most jobs do.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["megatron_codex.training.run", "megatron_codex.training.verify"])
+    (directory / "store").unlink(missing_ok=True)  # of ranks that were killed: theirs must not answer for these
+    each = [(rank, world_size, function, directory) for rank in range(world_size)]
+    ranks = [context.Process(target=_be_rank, args=arguments) for arguments in each]
+    for process in ranks:
+        process.start()
+    return ranks
+
+
+def end(ranks: Sequence[ForkServerProcess]) -> None:
+    """Kill what still runs: all at once, as when a machine loses its power."""
+    for process in ranks:
+        process.kill()
+    for process in ranks:
+        process.join()
 
 
 def _be_rank(rank: int, world_size: int, function: Callable[[Path], None], directory: Path) -> None:
     with (directory / f"rank{rank}.log").open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    os.environ |= _environment(rank, world_size, directory)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
     import torch
-
-    torch.set_num_threads(1)
-    join_ranks(function, directory)
-
-
-def join_ranks(function: Callable[[Path], None], directory: Path) -> None:
-    """Be the rank that the environment says: join the others through a file, and call function(directory)."""
     import torch.distributed as dist
 
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=rank, world_size=world_size)
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{directory / 'store'}", rank=rank, world_size=world_size)
     function(directory)
     dist.destroy_process_group()
-
-
-def start_ranks(world_size: int, command: Sequence[str], directory: Path) -> list[subprocess.Popen[bytes]]:
-    """Start `command` once for each rank, in the environment torchrun gives; logs go to directory/rank<N>.log."""
-    processes = []
-    for rank in range(world_size):
-        environment = os.environ | _environment(rank, world_size, directory) | {"PYTHONPATH": _python_path()}
-        with (directory / f"rank{rank}.log").open("wb") as log:
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT))
-    return processes
-
-
-def _environment(rank: int, world_size: int, directory: Path) -> dict[str, str]:
-    place = {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
-    return place | {"OMP_NUM_THREADS": "1", "STORE": str(directory / "store")}
-
-
-def _python_path() -> str:
-    """This package first, then what the tests were started with."""
-    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-
-
-def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Kill what still runs."""
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 class _Blanks:
@@ -170,7 +144,3 @@ def train_jobs(directory: Path) -> None:
             outcomes.append(f"{type(error).__name__}: {error}")
     if dist.get_rank() == 0:
         (directory / "outcomes.json").write_text(json.dumps(outcomes))
-
-
-if __name__ == "__main__":
-    join_ranks(train_jobs, Path(sys.argv[1]))

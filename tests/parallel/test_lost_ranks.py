@@ -12,7 +12,7 @@ import torch
 
 from megatron_codex.errors import WorkError
 from megatron_codex.parallel.local_ranks import run_local_ranks
-from tests.parallel.ranks import ROOT, end
+from tests.parallel.ranks import ROOT
 
 pytestmark = pytest.mark.multirank
 
@@ -38,34 +38,44 @@ run_command(main)
 """
 
 
-def _run(dying: int) -> list[tuple[int, str]]:
-    """Exit code and standard error of three ranks."""
-    store = torch._C._distributed_c10d.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "3"}
-    environment |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _RANK.replace("DYING", str(dying))]
-    ranks = [
-        subprocess.Popen(command, env=environment | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(3)
-    ]
+@pytest.fixture(scope="module")
+def ended() -> dict[int, list[tuple[str, int]]]:
+    """dying rank -> standard error and exit code of three ranks. Both runs go at once: mostly they wait."""
+    stores, runs = [], {}
     try:
-        errors = [process.communicate(timeout=120)[1] for process in ranks]
+        for dying in (0, 1):
+            store = torch._C._distributed_c10d.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+            stores.append(store)
+            environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "3"}
+            environment |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-c", _RANK.replace("DYING", str(dying))]
+            runs[dying] = [
+                subprocess.Popen(command, env=environment | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+                for rank in range(3)
+            ]
+        return {
+            dying: [(process.communicate(timeout=120)[1], process.returncode) for process in ranks]
+            for dying, ranks in runs.items()
+        }
     finally:
-        end(ranks)  # type: ignore[arg-type]
-    return [(process.returncode, error) for process, error in zip(ranks, errors, strict=True)]
+        for process in (process for ranks in runs.values() for process in ranks):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize(("dying", "speaking"), [(1, 0), (0, 1)])
-def test_a_dead_rank_is_named_by_the_first_that_is_left(dying: int, speaking: int) -> None:
-    found = _run(dying)
-    assert found[dying][0] == -signal.SIGKILL
-    code, error = found[speaking]
+def test_a_dead_rank_is_named_by_the_first_that_is_left(
+    ended: dict[int, list[tuple[str, int]]], dying: int, speaking: int
+) -> None:
+    found = ended[dying]
+    assert found[dying][1] == -signal.SIGKILL
+    error, code = found[speaking]
     assert code == 1
     lines = [line for line in error.splitlines() if "error: " in line]
     assert len(lines) == 1 and lines[0].startswith(f"error: rank {dying} of 3 died or ended")
     assert "Traceback" not in error
     (other,) = {0, 1, 2} - {dying, speaking}
-    assert found[other][0] == 1 and "error: " not in found[other][1]
+    assert found[other][1] == 1 and "error: " not in found[other][0]
 
 
 def test_local_ranks_name_the_one_that_a_signal_ended() -> None:

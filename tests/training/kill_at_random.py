@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import torch
 from megatron_codex.model.checkpoint_files import newest_checkpoint
 from megatron_codex.model.checkpoint_tensors import CheckpointTensors
 from tests.parallel.jobs import Job, metrics, prompted_job, write_data
-from tests.parallel.ranks import ROOT, TIMEOUT_S, end, start_ranks
+from tests.parallel.ranks import TIMEOUT_S, end, start_ranks, train_jobs
 
 WORLD_SIZE = 4
 LAYOUT = {
@@ -77,30 +77,26 @@ def run(directory: Path, name: str, run_job: Job, *, world_size: int, moment: Mo
     place, output = directory / name, Path(run_job["training"]["output_dir"])
     place.mkdir(exist_ok=True)
     (place / "jobs.json").write_text(json.dumps([run_job]))
-    (place / "store").unlink(missing_ok=True)
-    command = [sys.executable, str(ROOT / "tests/parallel/ranks.py"), str(place)]
-    processes = start_ranks(world_size, command, place)
+    ranks = start_ranks(world_size, train_jobs, place)
     try:
-        _wait(processes, output, moment)
-        running = any(process.poll() is None for process in processes)
+        _wait(ranks, output, moment)
+        running = any(process.is_alive() for process in ranks)
     finally:
-        for process in processes:  # all at once, as when a machine loses its power
-            process.kill()
-        end(processes)
+        end(ranks)
     if running and moment is not None:
         lines = (output / "metrics.jsonl").read_bytes().count(b"\n") if _num_bytes(output) else 0
         return Kill(step=lines, saving=_is_saving(output))
-    codes = [process.returncode for process in processes]
+    codes = [process.exitcode for process in ranks]
     assert codes == [0] * world_size, (place / "rank0.log").read_text()[-3000:]
     return None
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]], output: Path, moment: Moment | None) -> None:
+def _wait(ranks: Sequence[ForkServerProcess], output: Path, moment: Moment | None) -> None:
     """Until the moment, or the end of all ranks."""
     deadline = time.monotonic() + TIMEOUT_S
 
     def until(reached: Callable[[], bool]) -> None:
-        while any(process.poll() is None for process in processes) and time.monotonic() < deadline and not reached():
+        while any(process.is_alive() for process in ranks) and time.monotonic() < deadline and not reached():
             time.sleep(0.0005)
 
     def seconds(count: float) -> None:
@@ -186,7 +182,7 @@ def _kill(directory: Path, killed: Job, steps_s: float, count: int, draw: random
     for number in range(count):
         after = draw.choices(["start", "step", "save"], weights=[1, 3, 4])[0]
         # What is left must last for the kills that are left.
-        seconds = draw.uniform(0.5, 10.0) if after == "start" else draw.uniform(0.0, 1.4 * steps_s / count)
+        seconds = draw.uniform(0.0, 3.0) if after == "start" else draw.uniform(0.0, 1.4 * steps_s / count)
         moment = Moment(after=after, seconds=seconds, save_seconds=draw.uniform(0.0, 0.08))
         met = run(directory, "killed_ranks", killed, world_size=WORLD_SIZE, moment=moment)
         if met is None:

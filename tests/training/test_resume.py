@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from megatron_codex.model.weights import read_weights
 from megatron_codex.training.start import find_start
 from tests.convert.conftest import write_run
 from tests.parallel.jobs import Job, losses, merge, metrics, prompted_job, write_data
-from tests.parallel.ranks import ROOT, end, run_ranks, start_ranks
+from tests.parallel.ranks import end, run_ranks, start_ranks, train_jobs
 from tests.training import kill_at_random
 
 pytestmark = pytest.mark.multirank
@@ -260,7 +259,7 @@ def test_a_killed_run_continues_from_its_newest_whole_checkpoint(tmp_path: Path)
     job["training"]["keep_checkpoints"] = 2
     (tmp_path / "jobs.json").write_text(json.dumps([job]))
     output = tmp_path / "killed"
-    ranks = start_ranks(1, [sys.executable, str(ROOT / "tests/parallel/ranks.py"), str(tmp_path)], tmp_path)
+    ranks = start_ranks(1, train_jobs, tmp_path)
     try:
         _wait_for_lines(output / "metrics.jsonl", 8)
     finally:
