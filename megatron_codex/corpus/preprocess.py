@@ -13,13 +13,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 _JOINED = "joined"
 _POLL_SECONDS = 0.02
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +77,9 @@ def _preprocess(config: PreprocessConfig, run: RunTasks) -> PreprocessSummary:
     with unfinished_work(prefix, fingerprint=_fingerprint(config, files), outputs=dataset_files(prefix)) as work:
         joined = work.directory / _JOINED
         _drop_damaged(tasks, tokenizer.dtype)
-        with _beside() as start:
-            joining = start(_join, tasks, joined, tokenizer.dtype)
-            digests = {file: start(sha256_file, file) for file in files}
+        with _beside() as (threads, stop):
+            joining = threads.submit(_join, tasks, joined, tokenizer.dtype, stop=stop)
+            digests = {file: threads.submit(sha256_file, file, stop=stop) for file in files}
             run(partial(encode_task, settings=settings), tasks, done=_is_done, description="tokenise")
             totals = joining.result()
             inputs = {path: digest.result() for path, digest in digests.items()}
@@ -141,19 +139,15 @@ def _fingerprint(config: PreprocessConfig, files: Sequence[Path]) -> dict[str, A
     }
 
 
-class _Start(Protocol):
-    def __call__(self, function: Callable[..., T], *arguments: Any) -> Future[T]: ...
-
-
 @contextmanager
-def _beside() -> Iterator[_Start]:
-    """Two threads for what goes on beside the work: function(*arguments, stop=an event).
+def _beside() -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """Two threads for what goes on beside the work, and an event that is set when the block is left, for it to end.
 
-    The event is set when the block is left; what has not begun by then does not.
+    What has not begun by then does not.
     """
     threads, stop = ThreadPoolExecutor(2), threading.Event()
     try:
-        yield lambda function, *arguments: threads.submit(function, *arguments, stop=stop)
+        yield threads, stop
     finally:
         stop.set()
         threads.shutdown(wait=True, cancel_futures=True)

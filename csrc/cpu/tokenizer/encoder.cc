@@ -161,11 +161,22 @@ Token* Encoder::encode_pieces(const uint8_t* text, const uint32_t* starts, int c
   return fill_gaps(out);
 }
 
-// The number under which a piece will be merged.
-int Encoder::await(const uint8_t* bytes, int64_t size, uint32_t slot, Token* out) {
-  unmerged_[num_unmerged_] = {bytes, static_cast<int>(size), out, 0};
-  slots_[num_unmerged_] = slot;
-  return num_unmerged_++;
+// A piece whose bytes `entry` has been given: its token where merging would not make it, else a gap until it is merged.
+template <class Entry>
+Token* Encoder::encode_new(Entry& entry, uint32_t slot, const uint8_t* bytes, int64_t size, Token* out) {
+  const Token whole = token_of(bytes, size);
+  if (whole != kNoToken) {
+    entry.size = static_cast<uint8_t>(size);
+    entry.num_tokens = 1;
+    entry.tokens[0] = *out = whole;
+    return out + 1;
+  }
+  const int number = num_unmerged_++;
+  unmerged_[number] = {bytes, static_cast<int>(size), out, 0};
+  slots_[number] = slot;
+  entry.size = static_cast<uint8_t>(size) | kAwaited;
+  entry.tokens[0] = static_cast<Token>(number);
+  return leave_gap(number, size, out);
 }
 
 // The output goes on behind the room that a piece may need.
@@ -212,28 +223,13 @@ Token* Encoder::encode_missed(const ShortPiece& piece, uint32_t slot, const uint
     return out + first.num_tokens;
   }
   if (num_gaps_ == kMaxGaps) out = fill_gaps(out);
-  int number;
-  if (first.awaits(piece)) {
-    number = first.tokens[0];
-  } else if (second.awaits(piece)) {
-    number = second.tokens[0];
-  } else {
-    // Into the second place, unless the first is free: what comes once must not push out what comes again and again.
-    PieceCache::Entry& entry = first.size == 0 ? first : second;
-    entry.low = piece.low;
-    entry.high = piece.high;
-    const Token whole = token_of(bytes, piece.size);
-    if (whole != kNoToken) {
-      entry.size = static_cast<uint8_t>(piece.size);
-      entry.num_tokens = 1;
-      entry.tokens[0] = *out = whole;
-      return out + 1;
-    }
-    number = await(bytes, piece.size, slot, out);
-    entry.size = static_cast<uint8_t>(piece.size) | kAwaited;
-    entry.tokens[0] = static_cast<Token>(number);
-  }
-  return leave_gap(number, piece.size, out);
+  if (first.awaits(piece)) return leave_gap(first.tokens[0], piece.size, out);
+  if (second.awaits(piece)) return leave_gap(second.tokens[0], piece.size, out);
+  // Into the second place, unless the first is free: what comes once must not push out what comes again and again.
+  PieceCache::Entry& entry = first.size == 0 ? first : second;
+  entry.low = piece.low;
+  entry.high = piece.high;
+  return encode_new(entry, slot, bytes, piece.size, out);
 }
 
 Token* Encoder::encode_long(const uint8_t* bytes, int64_t size, uint32_t slot, Token* out) {
@@ -246,17 +242,7 @@ Token* Encoder::encode_long(const uint8_t* bytes, int64_t size, uint32_t slot, T
   }
   if (entry.awaits(bytes, size)) return leave_gap(entry.tokens[0], size, out);
   std::memcpy(entry.bytes, bytes, size);
-  const Token whole = token_of(bytes, size);
-  if (whole != kNoToken) {
-    entry.size = static_cast<uint8_t>(size);
-    entry.num_tokens = 1;
-    entry.tokens[0] = *out = whole;
-    return out + 1;
-  }
-  const int number = await(bytes, size, slot, out);
-  entry.size = static_cast<uint8_t>(size) | kAwaited;
-  entry.tokens[0] = static_cast<Token>(number);
-  return leave_gap(number, size, out);
+  return encode_new(entry, slot, bytes, size, out);
 }
 
 Token* Encoder::encode_whole(const uint8_t* bytes, int64_t size, Token* out) {

@@ -108,7 +108,8 @@ class Encoder {
   static constexpr int kMaxStarts = 4096;
 
   Token* encode_pieces(const uint8_t* text, const uint32_t* starts, int count, const uint8_t* readable_end, Token* out);
-  int await(const uint8_t* bytes, int64_t size, uint32_t slot, Token* out);
+  template <class Entry>
+  Token* encode_new(Entry& entry, uint32_t slot, const uint8_t* bytes, int64_t size, Token* out);
   Token* leave_gap(int number, int64_t size, Token* out);
   Token* fill_gaps(Token* end);
   Token* encode_missed(const ShortPiece& piece, uint32_t slot, const uint8_t* bytes, Token* out);

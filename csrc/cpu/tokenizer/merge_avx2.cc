@@ -1,4 +1,5 @@
-// Merging with AVX2: the ranks of up to 32 bytes stay in two registers, and several pieces are merged in turn. Called only where the processor has it.
+// Merging with AVX2: the ranks of up to 32 bytes stay in two registers, and several pieces are merged in turn. Called only
+// where the processor has it.
 #if defined(__x86_64__)
 #include "../common/target_avx2.h"
 
@@ -46,9 +47,8 @@ class Ranks {
   }
 
   LeastRank least() const {
-    uint32_t found = first_least(low_half(ranks_[0]), 0);
-    found = lesser(found, first_least(high_half(ranks_[0]), 8));
-    for (int i = 1; i < kRegisters; ++i) {
+    uint32_t found = kNoToken;
+    for (int i = 0; i < kRegisters; ++i) {
       found = lesser(found, first_least(low_half(ranks_[i]), 16 * i));
       found = lesser(found, first_least(high_half(ranks_[i]), 16 * i + 8));
     }
