@@ -23,9 +23,10 @@ from megatron_codex.records import VERDICT_NAMES, Verdict, VerdictName
 from megatron_codex.sandbox.comparison import describe_exception, difference
 from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout, read_frame, write_frame
 from megatron_codex.sandbox.jail import Limits
+from megatron_codex.sandbox.messages import Ending
 from megatron_codex.sandbox.probe import Sandbox
 from megatron_codex.sandbox.program import Program
-from megatron_codex.sandbox.worker import Ending, Worker, WorkerError
+from megatron_codex.sandbox.worker import Worker, WorkerError
 from megatron_codex.tagged import NotPlainData
 
 DEFAULT_TIMEOUT_S = 3.0
@@ -58,9 +59,17 @@ class Judge:
         self.sandbox = sandbox
         self.limits = Limits(cpu_s=timeout_s, wall_s=2 * timeout_s + 1, memory_bytes=memory_bytes)
         self._worker: Worker | None = None
+        self._busy = self._interrupted = False
 
     def judge(self, program: Program) -> Judgement:
         """Judge one program; a failure of the sandbox itself is tried again in a new worker, then reported as infra."""
+        self._busy = True
+        try:
+            return self._judge(program)
+        finally:
+            self._busy = False
+
+    def _judge(self, program: Program) -> Judgement:
         attempt = 0
         while True:
             attempt += 1
@@ -70,8 +79,15 @@ class Judge:
             except (WorkerError, FrameTimeout, OSError) as error:
                 self.close()
                 judgement = self._judgement("infra", f"{type(error).__name__}: {error}", 0.0, started)
-            if judgement.verdict.verdict != "infra" or attempt == _MAX_ATTEMPTS:
+            if judgement.verdict.verdict != "infra" or attempt == _MAX_ATTEMPTS or self._interrupted:
                 return judgement
+
+    def interrupt(self) -> None:
+        """From another thread: end the program being judged, if any, with its worker; it is judged infra."""
+        self._interrupted = True
+        worker = self._worker
+        if self._busy and worker is not None:
+            worker.kill()
 
     def close(self) -> None:
         """End the worker process; the next judge() starts another."""
@@ -88,6 +104,8 @@ class Judge:
     def _judge_once(self, program: Program) -> Judgement:
         if self._worker is None:
             self._worker = self.sandbox.start_worker()
+        if self._interrupted:
+            raise WorkerError("interrupted")
         judgement = None
         if program.io_examples:
             judgement = self._judge_batch(self._worker, program)
@@ -100,7 +118,7 @@ class Judge:
         started = time.monotonic()
         deadline = started + self.limits.wall_s + _DRIVER_GRACE_S
         with _connection() as (ours, theirs):
-            run = worker.spawn("candidate", [theirs.fileno()], self.limits)
+            run = worker.spawn(b"candidate", [theirs.fileno()], self.limits)
             theirs.close()
             ours.setblocking(False)
             try:
@@ -141,10 +159,10 @@ class Judge:
             "nonce": nonce,
         }
         with _connection() as (for_tester, for_candidate), _connection() as (report, report_end):
-            candidate = worker.spawn("candidate", [for_candidate.fileno()], self.limits)
+            candidate = worker.spawn(b"candidate", [for_candidate.fileno()], self.limits)
             for_candidate.close()
             _send_program(for_tester, program, deadline)
-            tester = worker.spawn("tester", [for_tester.fileno(), report_end.fileno()], self.limits)
+            tester = worker.spawn(b"tester", [for_tester.fileno(), report_end.fileno()], self.limits)
             for_tester.close()
             report_end.close()
             report.setblocking(False)

@@ -30,7 +30,7 @@ class KernelFeatures:
     landlock_abi: int
     missing_namespaces: str = ""
     missing_basics: str = ""
-    """An architecture without a system call table, or no seccomp."""
+    """No C module, an architecture without a system call table, or no seccomp."""
 
     def without_namespaces(self) -> KernelFeatures:
         """As on a machine whose kernel, or container, forbids namespaces."""
@@ -58,11 +58,13 @@ class Sandbox:
 @cache
 def probe_kernel() -> KernelFeatures:
     """Try it: a worker process enters the jail, or says which call the kernel refused."""
+    if importlib.util.find_spec("megatron_codex.sandbox._jail") is None:
+        return KernelFeatures(landlock_abi=0, missing_basics="its C module was not built: install with a C compiler")
     try:
         kernel.architecture()
     except OSError as error:
         return KernelFeatures(landlock_abi=0, missing_basics=str(error))
-    basics = "" if _has_seccomp() else "seccomp filters (CONFIG_SECCOMP_FILTER) are not in this kernel"
+    basics = "" if _has_seccomp() else "seccomp filters (CONFIG_SECCOMP_FILTER) are not in this kernel; use another"
     abi = landlock.abi_version()
     try:
         Worker(JailPlan(level="A", profile="judge", landlock_abi=abi)).close()
@@ -114,7 +116,7 @@ def package_paths(packages: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str
 
 def _choose_level(profile: ProfileName, allow_level_b: bool, features: KernelFeatures) -> Level:
     if features.missing_basics:
-        raise WorkError(f"the sandbox cannot run here: {features.missing_basics}; use another machine")
+        raise WorkError(f"the sandbox cannot run here: {features.missing_basics}")
     if features.landlock_abi < MIN_LANDLOCK_ABI["A"]:
         raise WorkError("the sandbox cannot run here: Landlock is missing (Linux 5.13 or later, in the lsm= list)")
     if not features.missing_namespaces:

@@ -8,6 +8,7 @@ network, no other file of the host. Source: Codex paper, section 4.5.2 (tracing 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import select
 import socket
@@ -22,9 +23,10 @@ from megatron_codex.files import atomic_file
 from megatron_codex.records import Verdict, VerdictName
 from megatron_codex.sandbox.frames import read_frame
 from megatron_codex.sandbox.jail import Limits
+from megatron_codex.sandbox.messages import Ending
 from megatron_codex.sandbox.probe import choose_sandbox
 from megatron_codex.sandbox.root_directory import OUTPUT, PROJECT, SCRATCH
-from megatron_codex.sandbox.worker import Ending, Worker, WorkerError
+from megatron_codex.sandbox.worker import Worker, WorkerError
 
 PROJECT_IN_JAIL, OUTPUT_IN_JAIL = PROJECT, OUTPUT
 MAX_STDOUT_BYTES = 1 << 20
@@ -87,13 +89,13 @@ def run_project(
         num_processes=256,
         num_open_files=512,
     )
-    arguments: dict[str, object] = {"argv": list(argv), "environment": {**_ENVIRONMENT, **(environment or {})}}
+    command = {"argv": list(argv), "environment": {**_ENVIRONMENT, **(environment or {})}, "memory_bytes": memory_bytes}
     try:
         worker = sandbox.start_worker()
     except WorkerError as error:
         raise WorkError(f"{project}: the sandbox did not start: {error}") from error
     try:
-        return _run(worker, arguments, limits, output, sandbox.isolation)
+        return _run(worker, json.dumps(command).encode(), limits, output, sandbox.isolation)
     except WorkerError as error:
         verdict = Verdict(verdict="infra", detail=str(error), cpu_s=0.0, wall_s=0.0, isolation=sandbox.isolation)
         return ProjectRun(exit_code=-1, stdout=b"", verdict=verdict)
@@ -101,10 +103,10 @@ def run_project(
         worker.close()
 
 
-def _run(worker: Worker, arguments: dict[str, object], limits: Limits, output: Path, isolation: str) -> ProjectRun:
+def _run(worker: Worker, command: bytes, limits: Limits, output: Path, isolation: str) -> ProjectRun:
     reading, writing = os.pipe()
     try:
-        run = worker.spawn("project", [], limits, stdout=writing, arguments=arguments)
+        run = worker.spawn(command, [], limits, stdout=writing)
     finally:
         os.close(writing)
     with os.fdopen(reading, "rb", buffering=0) as pipe:

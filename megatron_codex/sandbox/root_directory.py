@@ -7,7 +7,6 @@ namespace has that root and no other mount; the old root is detached.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterable
@@ -124,6 +123,8 @@ def _add_symlinks(stage: str, named: Iterable[str]) -> None:
 
 
 def _add_project(stage: str, source: str, owner: int | None) -> None:
+    import shutil  # not for a judge's worker, whose forks each module makes dearer
+
     # A fresh proc mount is only allowed to a user namespace in which one is visible already: this one, until then.
     Path(stage + "/proc").mkdir()
     kernel.mount("proc", stage + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +52,8 @@ def test_projects_run_at_level_a_only() -> None:
 
 
 def test_unknown_architecture_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    other = os.uname_result(("Linux", "node", "6.12", "", "riscv64"))
+    monkeypatch.setattr(os, "uname", lambda: other)
     found = probe_kernel.__wrapped__()
     with pytest.raises(WorkError, match="riscv64"):
         choose_sandbox("judge", features=found)
