@@ -103,7 +103,7 @@ class Judge:
 
     def _judge_once(self, program: Program) -> Judgement:
         if self._worker is None:
-            self._worker = self.sandbox.start_worker()
+            self._worker = self.sandbox.start_worker(self.limits)
         if self._interrupted:
             raise WorkerError("interrupted")
         judgement = None

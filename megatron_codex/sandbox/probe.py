@@ -13,12 +13,15 @@ from functools import cache
 from pathlib import Path
 
 from megatron_codex.errors import WorkError
-from megatron_codex.sandbox import kernel, landlock
-from megatron_codex.sandbox.jail import JailPlan, Level, spare_user
+from megatron_codex.sandbox import kernel, landlock, root_directory
+from megatron_codex.sandbox.control_group import make_control_group
+from megatron_codex.sandbox.jail import JailPlan, Level, Limits, spare_user
 from megatron_codex.sandbox.seccomp import ProfileName
-from megatron_codex.sandbox.worker import JailRefusedError, Worker
+from megatron_codex.sandbox.worker import JailRefusedError, Worker, WorkerError
 
 MIN_LANDLOCK_ABI = {"A": 1, "B": 6}
+_WORKER_BYTES, _WORKER_PROCESSES = 512 << 20, 32
+"""Of a worker itself, its programs' shared pages and scratch files included."""
 PACKAGES = ("numpy",)
 """Packages outside the standard library that programs may import (a dependency of this one, so always there)."""
 
@@ -32,6 +35,9 @@ class KernelFeatures:
     missing_basics: str = ""
     """No C module, an architecture without a system call table, or no seccomp."""
 
+    control_groups: bool = False
+    """Whether this user may bound a worker by a cgroup."""
+
     def without_namespaces(self) -> KernelFeatures:
         """As on a machine whose kernel, or container, forbids namespaces."""
         return replace(self, missing_namespaces=self.missing_namespaces or "user namespaces are switched off")
@@ -44,15 +50,28 @@ class Sandbox:
     level: Level
     plan: JailPlan
     import_paths: tuple[str, ...]
+    control_groups: bool = False
 
     @property
     def isolation(self) -> str:
         """As written into every result."""
         namespaces = "namespaces, " if self.level == "A" else "no namespaces, "
-        return f"{self.level}: {namespaces}landlock {self.plan.landlock_abi}, seccomp, rlimits"
+        groups = ", cgroups" if self.control_groups else ""
+        return f"{self.level}: {namespaces}landlock {self.plan.landlock_abi}, seccomp, rlimits{groups}"
 
-    def start_worker(self) -> Worker:
-        return Worker(self.plan, import_paths=self.import_paths)
+    def start_worker(self, limits: Limits) -> Worker:
+        """limits: of each of its programs, two of which may run at a time. Raises: WorkerError."""
+        group = None
+        if self.control_groups:
+            memory_bytes = 2 * limits.memory_bytes + _WORKER_BYTES
+            if self.plan.profile == "trace":
+                memory_bytes += root_directory.PROJECT_DISK_BYTES
+            group = make_control_group(
+                memory_bytes=memory_bytes, num_processes=2 * limits.num_processes + _WORKER_PROCESSES
+            )
+            if group is None:
+                raise WorkerError("no cgroup could be made, though one could at the start")
+        return Worker(self.plan, import_paths=self.import_paths, control_group=group)
 
 
 @cache
@@ -69,8 +88,15 @@ def probe_kernel() -> KernelFeatures:
     try:
         Worker(JailPlan(level="A", profile="judge", landlock_abi=abi)).close()
     except JailRefusedError as error:
-        return KernelFeatures(landlock_abi=abi, missing_namespaces=str(error), missing_basics=basics)
-    return KernelFeatures(landlock_abi=abi, missing_basics=basics)
+        refused = str(error)
+    else:
+        refused = ""
+    group = make_control_group(memory_bytes=_WORKER_BYTES, num_processes=_WORKER_PROCESSES)
+    if group is not None:
+        group.remove()
+    return KernelFeatures(
+        landlock_abi=abi, missing_namespaces=refused, missing_basics=basics, control_groups=group is not None
+    )
 
 
 def choose_sandbox(
@@ -96,7 +122,7 @@ def choose_sandbox(
         list_only=folders,
         project=project,
     )
-    return Sandbox(level=level, plan=plan, import_paths=folders)
+    return Sandbox(level=level, plan=plan, import_paths=folders, control_groups=features.control_groups)
 
 
 def package_paths(packages: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -91,7 +91,7 @@ def run_project(
     )
     command = {"argv": list(argv), "environment": {**_ENVIRONMENT, **(environment or {})}, "memory_bytes": memory_bytes}
     try:
-        worker = sandbox.start_worker()
+        worker = sandbox.start_worker(limits)
     except WorkerError as error:
         raise WorkError(f"{project}: the sandbox did not start: {error}") from error
     try:

@@ -25,6 +25,8 @@ _MIB = 1 << 20
 _SCRATCH_BYTES, _SCRATCH_FILES = 16 * _MIB, 1024
 _PROJECT_BYTES, _PROJECT_FILES = 1024 * _MIB, 100_000
 _OUTPUT_BYTES, _OUTPUT_FILES = 256 * _MIB, 4096
+PROJECT_DISK_BYTES = _PROJECT_BYTES + 2 * _OUTPUT_BYTES + _SCRATCH_BYTES
+"""All that a project's run can write to its file systems, which are memory."""
 _ROOT_BYTES, _ROOT_FILES = _MIB, 4096
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import megatron_codex
 from megatron_codex.sandbox import jail, messages
+from megatron_codex.sandbox.control_group import ControlGroup
 from megatron_codex.sandbox.jail import JailPlan, Limits
 from megatron_codex.sandbox.messages import Ending, KernelLimits, Request
 
@@ -48,8 +49,10 @@ class JailRefusedError(WorkerError):
 class Worker:
     """One worker process. Not for use from several threads at once."""
 
-    def __init__(self, plan: JailPlan, *, import_paths: Sequence[str] = ()) -> None:
-        """Start it. import_paths: entries for programs' sys.path.
+    def __init__(
+        self, plan: JailPlan, *, import_paths: Sequence[str] = (), control_group: ControlGroup | None = None
+    ) -> None:
+        """Start it. import_paths: entries for programs' sys.path. control_group: becomes the worker's, to be removed.
 
         Raises: JailRefusedError naming what the kernel refused; WorkerError when it does not start.
         """
@@ -67,8 +70,11 @@ class Worker:
                 env={},
                 process_group=0,  # Ctrl-C on the terminal is for the driver, which then ends its workers in order
             )
+        self._control_group = control_group
         own_pidfd = os.pidfd_open(os.getpid())
         try:
+            if control_group is not None:
+                control_group.add(self._process.pid)  # before it has the plan, and so any child
             socket.send_fds(self._connection, [plan.to_bytes()], [own_pidfd])
             reply = self._receive(time.monotonic() + _START_S)
         except (OSError, WorkerError) as error:
@@ -136,6 +142,8 @@ class Worker:
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
+        if self._control_group is not None:
+            self._control_group.remove()
 
     def _send(self, request: Request, descriptors: Sequence[int]) -> None:
         try:
@@ -160,5 +168,7 @@ class Worker:
         self._connection.close()
         self._process.kill()
         _, words = self._process.communicate()
+        if self._control_group is not None:
+            self._control_group.remove()
         text: str = words.decode(errors="replace")
         return text.strip().rpartition("\n")[2]
