@@ -11,14 +11,13 @@ import fcntl
 import gc
 import os
 import socket
-from collections.abc import Callable
 from typing import NoReturn
 
 from megatron_codex.sandbox import candidate, jail, messages, project_worker, tester
 from megatron_codex.sandbox.cell import build_cell
 from megatron_codex.sandbox.jail import FIRST_DESCRIPTOR, Jail, JailPlan
+from megatron_codex.sandbox.roles import ROLES
 
-ROLES: dict[bytes, Callable[..., NoReturn]] = {b"candidate": candidate.serve, b"tester": tester.run}
 _RESERVED = FIRST_DESCRIPTOR + messages.MAX_DESCRIPTORS + 1
 """Descriptors below are kept for a child's own, so that none of ours lies in their way."""
 
