@@ -9,6 +9,7 @@ most, and the problems. Source: Codex paper, sections 2.1 to 2.3.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ from megatron_codex.log import progress
 from megatron_codex.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from megatron_codex.problems.named_sets import problems_file
 from megatron_codex.problems.readers import read_problems
+from megatron_codex.problems.samples import source_of
 from megatron_codex.records import Problem, Verdict
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
@@ -128,7 +130,9 @@ class _Evaluation:
             if wanted is None:
                 return
             if number == wanted:
-                yield Program.of(self.problems[sample.task_id], sample.completion)
+                problem = self.problems[sample.task_id]
+                program = Program.of(problem, sample.completion)
+                yield dataclasses.replace(program, source=source_of(sample, problem))
                 wanted = next(firsts, None)
 
     def _join(self, journal: Journal) -> Summary | None:

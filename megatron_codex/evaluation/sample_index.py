@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from megatron_codex.errors import InputError
 from megatron_codex.evaluation.pass_at_k import TaskCount
-from megatron_codex.problems.samples import read_samples
+from megatron_codex.problems.samples import read_samples, source_of
 from megatron_codex.records import Completion, Problem
 
 Numbers = npt.NDArray[np.uint32]
@@ -57,7 +57,7 @@ class SampleIndex:
         """The samples again, in order. Raises: InputError when the file is not the one that was indexed."""
         self._require_unchanged()
         number = 0
-        for number, sample in enumerate(read_samples(self.path, problems), 1):
+        for number, sample in enumerate(read_samples(self.path, problems, whole_programs=True), 1):
             if number > self.num_samples:
                 break
             yield sample
@@ -79,11 +79,12 @@ def index_samples(path: Path, problems: Mapping[str, Problem]) -> SampleIndex:
     task_of_sample = bytearray()
     digests = bytearray()
     state = _state_of(path)
-    for sample in read_samples(path, problems):
-        task = tasks.setdefault(problems[sample.task_id].task_id, len(tasks))
+    for sample in read_samples(path, problems, whole_programs=True):
+        problem = problems[sample.task_id]
+        task = tasks.setdefault(problem.task_id, len(tasks))
         task_of_sample += task.to_bytes(4, "little")
         digest = hashlib.blake2b(task.to_bytes(8, "little"), digest_size=_DIGEST_BYTES)
-        digest.update(sample.completion.encode(errors="surrogatepass"))
+        digest.update(source_of(sample, problem).encode(errors="surrogatepass"))
         digests += digest.digest()
     program_of_sample, first_sample = _number_equal_rows(digests)
     return SampleIndex(
