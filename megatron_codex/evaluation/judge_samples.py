@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from megatron_codex.config.evaluation import EvaluationConfig
+from megatron_codex.config.execution import available_cores
 from megatron_codex.config.load import config_to_dict
 from megatron_codex.errors import InputError, WorkError
 from megatron_codex.evaluation.pass_at_k import check_enough_samples, default_ks
@@ -29,8 +30,10 @@ from megatron_codex.files import sha256_file
 from megatron_codex.jsonl import Row, read_numbered_jsonl, write_jsonl
 from megatron_codex.log import progress
 from megatron_codex.manifest import MANIFEST_NAME, read_manifest, write_manifest
+from megatron_codex.problems.evalplus import is_pending
 from megatron_codex.problems.named_sets import problems_file
 from megatron_codex.problems.readers import read_problems
+from megatron_codex.problems.reference_answers import with_expected_outputs
 from megatron_codex.problems.samples import source_of
 from megatron_codex.records import Problem, Verdict
 from megatron_codex.sandbox.pool import JudgePool
@@ -67,7 +70,7 @@ class _Evaluation:
             raise InputError("output", value=self.output, rule="is one of the inputs", remedy="name another file")
         self.problems = {problem.task_id: problem for problem in read_problems(self.problems_file)}
         self.index = index_samples(config.samples, self.problems)
-        _require_tests(self.index.tasks, self.problems)
+        _require_tests([self.problems[task] for task in self.index.tasks])
         planned = self.index.task_counts()
         self.ks = config.k or default_ks(planned)
         check_enough_samples(planned, self.ks)
@@ -87,17 +90,28 @@ class _Evaluation:
             elif 0 < len(pending) < self.index.num_programs:
                 done = self.index.num_programs - len(pending)
                 _logger.info("%d of %d programs are judged already", done, self.index.num_programs)
-            self._judge(mine, journal)
+            if len(mine):
+                self._find_outputs()
+                self._judge(mine, journal)
             with journal.joining() as still_there:
                 summary = self._join(journal) if still_there else self._summary_of_earlier_run()
         if summary is None and not still_there:
             raise WorkError(f"{partial_path(self.output)}: was removed while verdicts were written to it; run again")
         return summary
 
+    def _find_outputs(self) -> None:
+        """Run the references of problems that come with inputs only."""
+        sampled = with_expected_outputs(
+            [self.problems[task] for task in self.index.tasks],
+            timeout_s=self.config.timeout_s,
+            memory_bytes=self.config.memory_bytes,
+            allow_level_b=self.config.allow_level_b,
+            workers=self.config.workers or available_cores(),
+        )
+        self.problems.update(sampled)
+
     def _judge(self, numbers: npt.NDArray[np.int64], journal: Journal) -> None:
         """Judge the programs with these numbers, in order of number, each verdict into the journal as it comes."""
-        if not len(numbers):
-            return
         done = 0
         try:
             with JudgePool(
@@ -208,7 +222,7 @@ def _fingerprint(config: EvaluationConfig, samples: str, problems: str) -> dict[
     return {"format": FORMAT, "samples": samples, "problems": problems, **settings}
 
 
-def _require_tests(tasks: Iterable[str], problems: Mapping[str, Problem]) -> None:
-    for task in tasks:
-        if not problems[task].test.strip() and not problems[task].io_examples:
-            raise InputError(task, rule="the problem has no tests", remedy="give it a test or io_examples")
+def _require_tests(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        if not problem.test.strip() and not problem.io_examples and not is_pending(problem):
+            raise InputError(problem.task_id, rule="the problem has no tests", remedy="give it a test or io_examples")

