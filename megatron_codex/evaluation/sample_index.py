@@ -1,7 +1,7 @@
 """Which program each sample is, and of which task: a samples file in a few bytes a sample.
 
 In: a samples file, problems. Out: arrays of numbers; equal completions of a task are one program. The programs
-themselves stay in the file, which is read again when they are judged. Memory while it is read: 36 bytes a sample.
+themselves stay in the file, which is read again when they are judged. Memory while it is read: 82 bytes a sample.
 """
 
 from __future__ import annotations
