@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from megatron_codex.config.evaluation import EvaluationConfig
-from megatron_codex.errors import InputError
+from megatron_codex.errors import InputError, WorkError
 from megatron_codex.evaluation import judge_samples
 from megatron_codex.evaluation.judge_samples import evaluate_samples
 from megatron_codex.evaluation.sample_index import index_samples
@@ -72,7 +73,7 @@ def processes_of_session(leader: int) -> list[str]:
 
 
 def test_five_kills_lose_nothing_that_was_judged(tmp_path: Path) -> None:
-    samples = different_samples(24, SLOW)
+    samples = different_samples(40, SLOW)
     (tmp_path / "whole").mkdir()
     assert evaluate_samples(config_for(tmp_path / "whole", samples))
     killed = write_inputs(tmp_path, samples)
@@ -86,7 +87,7 @@ def test_five_kills_lose_nothing_that_was_judged(tmp_path: Path) -> None:
         lines = lines[: lines.rfind(b"\n") + 1]
     done = evaluate(*killed)
     assert done.returncode == 0, done.stderr
-    assert f"{len(lines.splitlines())} of 24 programs are judged already" in done.stderr
+    assert f"{len(lines.splitlines())} of 40 programs are judged already" in done.stderr
     assert without_times(tmp_path / "results.jsonl") == without_times(tmp_path / "whole" / "results.jsonl")
     assert not (tmp_path / "results.jsonl.partial").exists()
     times = {json.loads(line)["program"]: json.loads(line)["cpu_s"] for line in lines.splitlines()}
@@ -285,3 +286,19 @@ def test_equal_completions_of_other_tasks_are_other_programs(tmp_path: Path) -> 
     assert index.program_of_sample.tolist() == [0, 1, 2, 1, 0, 3]
     assert index.first_sample.tolist() == [0, 1, 2, 5]
     assert index.task_of_program.tolist() == [0, 0, 1, 1] and index.tasks == ["t/square", "t/other"]
+
+
+def test_journal_that_somebody_removes_is_said_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(tmp_path, different_samples(3))
+
+    def removing(self: JudgePool, programs: Iterable[Program]) -> Iterator[tuple[int, Verdict]]:
+        for number, _ in enumerate(programs):
+            shutil.rmtree(tmp_path / "results.jsonl.partial", ignore_errors=True)
+            yield number, made_up("passed")
+
+    monkeypatch.setattr(JudgePool, "judge", removing)
+    with pytest.raises(WorkError, match=r"results.jsonl.partial: was removed while verdicts were written to it"):
+        evaluate_samples(config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["problems.jsonl", "samples.jsonl"]
