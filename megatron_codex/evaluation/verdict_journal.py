@@ -250,11 +250,10 @@ def _parse(line: bytes, num_programs: int) -> tuple[int, Verdict] | None:
     """(program, its verdict); None for a broken line. Of a million lines Verdict.from_json would take minutes."""
     try:
         row = json.loads(line)
-        program, name, isolation = row["program"], row["verdict"], row["isolation"]
-        detail, cpu_s, wall_s = row["detail"], float(row["cpu_s"]), float(row["wall_s"])
-    except (ValueError, LookupError, TypeError):
+        program = row.pop("program")
+        verdict = Verdict(**row)
+        of_their_types = (verdict.detail + verdict.isolation, verdict.cpu_s + verdict.wall_s)
+    except (ValueError, LookupError, AttributeError, TypeError):
         return None
-    are_texts = type(detail) is str and type(isolation) is str and name in VERDICT_NAMES
-    if not are_texts or type(program) is not int or not 0 <= program < num_programs:
-        return None
-    return program, Verdict(verdict=name, detail=detail, cpu_s=cpu_s, wall_s=wall_s, isolation=isolation)
+    fits = list(map(type, of_their_types)) in ([str, float], [str, int]) and verdict.verdict in VERDICT_NAMES
+    return (program, verdict) if fits and type(program) is int and 0 <= program < num_programs else None
