@@ -252,8 +252,8 @@ def _parse(line: bytes, num_programs: int) -> tuple[int, Verdict] | None:
         row = json.loads(line)
         program = row.pop("program")
         verdict = Verdict(**row)
-        of_their_types = (verdict.detail + verdict.isolation, verdict.cpu_s + verdict.wall_s)
     except (ValueError, LookupError, AttributeError, TypeError):
         return None
-    fits = list(map(type, of_their_types)) in ([str, float], [str, int]) and verdict.verdict in VERDICT_NAMES
-    return (program, verdict) if fits and type(program) is int and 0 <= program < num_programs else None
+    if verdict.verdict not in VERDICT_NAMES or type(verdict.detail) is not str or type(verdict.isolation) is not str:
+        return None
+    return (program, verdict) if type(program) is int and 0 <= program < num_programs else None
