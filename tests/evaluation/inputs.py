@@ -22,6 +22,7 @@ SQUARE = {
 OTHER = {**SQUARE, "task_id": "t/other"}
 RIGHT, WRONG = "    return x * x\n", "    return x\n"
 SLOW = "    sum(range(1_000_000))\n    return x * x\n"
+MEASURED = ("cpu_s", "wall_s", "cpu_factor")
 LAUNCHED = ("OMPI_", "PMI_", "SLURM_PROCID", "SLURM_STEP_", "SLURM_ARRAY_")
 
 
@@ -76,5 +77,5 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def without_times(path: Path) -> list[dict[str, Any]]:
-    """The rows of a results file, but for what the clock says."""
-    return [{key: value for key, value in row.items() if key not in ("cpu_s", "wall_s")} for row in rows_of(path)]
+    """The rows of a results file, but for what was measured."""
+    return [{key: value for key, value in row.items() if key not in MEASURED} for row in rows_of(path)]
