@@ -15,7 +15,7 @@ from megatron_codex.rank import is_first_rank, launched_rank
 
 T = TypeVar("T")
 
-_LINE = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} to go"
+_LINE = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f} %), {rate_noinv_fmt}, {elapsed} gone, {remaining} to go"
 
 
 def configure_logging(level: int = logging.INFO) -> None:

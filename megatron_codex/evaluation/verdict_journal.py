@@ -35,6 +35,7 @@ NOT_JUDGED = 255
 INFRA = VERDICT_NAMES.index("infra")
 _NEWLINE = b"\n"
 _BLOCK_BYTES = 1 << 16
+_MAX_OPEN = 200
 
 
 class KnownVerdicts:
@@ -45,29 +46,30 @@ class KnownVerdicts:
         """[num_programs], places in VERDICT_NAMES, or NOT_JUDGED."""
         self.isolations: list[str] = []
         """The levels of isolation that were met."""
-        self._files: list[IO[bytes]] = []
+        self._paths: list[Path] = []
+        self._open: dict[int, IO[bytes]] = {}
         self._file: npt.NDArray[np.uint16] = np.zeros(num_programs, np.uint16)
         self._begin: npt.NDArray[np.int64] = np.zeros(num_programs, np.int64)
 
     def read(self, path: Path) -> int:
         """Take in one journal; returns how many broken lines it has, a torn end apart."""
-        handle = path.open("rb")
         begin, broken = 0, 0
-        for line in handle:
-            if not line.endswith(_NEWLINE):
-                break
-            entry = _parse(line, len(self.codes))
-            if entry is None:
-                broken += 1
-            else:
-                self._take(*entry, file=len(self._files), begin=begin)
-            begin += len(line)
-        self._files.append(handle)
+        with path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(_NEWLINE):
+                    break
+                entry = _parse(line, len(self.codes))
+                if entry is None:
+                    broken += 1
+                else:
+                    self._take(*entry, file=len(self._paths), begin=begin)
+                begin += len(line)
+        self._paths.append(path)
         return broken
 
     def verdict(self, program: int) -> Verdict:
         """Read again from its journal."""
-        handle = self._files[self._file[program]]
+        handle = self._opened(int(self._file[program]))
         handle.seek(int(self._begin[program]))
         entry = _parse(handle.readline(), len(self.codes))
         assert entry is not None and entry[0] == program
@@ -82,7 +84,7 @@ class KnownVerdicts:
         return int((self.codes == NOT_JUDGED).sum())
 
     def close(self) -> None:
-        for handle in self._files:
+        for handle in self._open.values():
             handle.close()
 
     def __enter__(self) -> KnownVerdicts:
@@ -90,6 +92,14 @@ class KnownVerdicts:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _opened(self, file: int) -> IO[bytes]:
+        """A journal: there may be more of them than a process may have files."""
+        if file not in self._open:
+            if len(self._open) >= _MAX_OPEN:
+                self._open.popitem()[1].close()
+            self._open[file] = self._paths[file].open("rb")
+        return self._open[file]
 
     def _take(self, program: int, verdict: Verdict, *, file: int, begin: int) -> None:
         if self.codes[program] not in (NOT_JUDGED, INFRA):

@@ -13,7 +13,9 @@ import pytest
 
 from megatron_codex.config.evaluation import EvaluationConfig
 from megatron_codex.errors import ConfigError
+from megatron_codex.evaluation import verdict_journal
 from megatron_codex.evaluation.judge_samples import evaluate_samples
+from megatron_codex.evaluation.verdict_journal import KnownVerdicts
 from megatron_codex.rank import launched_share
 from tests.evaluation.inputs import (
     LAUNCHED,
@@ -111,6 +113,23 @@ def test_shard_that_died_is_finished_by_any_later_run(tmp_path: Path, whole: lis
     assert without_times(tmp_path / "results.jsonl") == whole
     written = [row["cpu_s"] for row in rows_of(tmp_path / "results.jsonl")]
     assert all(f'"program": {n}, ' in of_the_shard and f'"cpu_s": {written[n]}' in of_the_shard for n in (0, 3, 6, 9))
+
+
+def test_there_may_be_more_shards_than_open_files(
+    tmp_path: Path, whole: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(evaluate_samples(config_for(tmp_path, shard=f"{number}/4")) is None for number in range(3))
+    close, kept = KnownVerdicts.close, []
+
+    def noting(known: KnownVerdicts) -> None:
+        kept.append(len(known._open))
+        close(known)
+
+    monkeypatch.setattr(KnownVerdicts, "close", noting)
+    monkeypatch.setattr(verdict_journal, "_MAX_OPEN", 2)
+    assert evaluate_samples(config_for(tmp_path, shard="3/4"))
+    assert max(kept) == 2
+    assert without_times(tmp_path / "results.jsonl") == whole
 
 
 def test_shard_that_comes_late_finds_the_results_and_does_nothing(
