@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ INFRA = VERDICT_NAMES.index("infra")
 _NEWLINE = b"\n"
 _BLOCK_BYTES = 1 << 16
 _MAX_OPEN = 200
+_MOMENTS_S = 2.0
 
 
 class KnownVerdicts:
@@ -157,7 +159,7 @@ def open_journal(output: Path, *, fingerprint: Mapping[str, Any], shard: tuple[i
     division into shards, is at work there.
     """
     directory = partial_path(output)
-    with _entered(directory) as lock:
+    with _entered(directory, shard) as lock:
         require_same_work(directory, fingerprint)
         _require_no_other_division(directory, shard)
         if not (directory / "fingerprint.json").exists():
@@ -188,8 +190,11 @@ def journal_name(shard: tuple[int, int]) -> str:
 
 
 @contextmanager
-def _entered(directory: Path) -> Iterator[IO[bytes]]:
-    """DIRECTORY/lock, held, made with the directory where they are not there."""
+def _entered(directory: Path, shard: tuple[int, int]) -> Iterator[IO[bytes]]:
+    """DIRECTORY/lock, held, made with the directory where they are not there.
+
+    Others hold it for moments, or while they write the results: a shard waits for these, to find its work done.
+    """
     while True:
         if not directory.exists() or (directory / "lock").exists() or not any(directory.iterdir()):
             directory.mkdir(parents=True, exist_ok=True)
@@ -201,7 +206,8 @@ def _entered(directory: Path) -> Iterator[IO[bytes]]:
         except FileNotFoundError:
             continue  # who joined all verdicts has removed the directory since
         with handle:
-            _flock(handle, directory, fcntl.LOCK_EX)
+            waits = fcntl.LOCK_EX if shard[1] > 1 else fcntl.LOCK_EX | fcntl.LOCK_NB
+            _flock(handle, directory, waits, busy="this output", patience_s=_MOMENTS_S)
             if not _is_there(handle, directory):
                 continue
             yield handle
@@ -218,9 +224,18 @@ def _require_no_other_division(directory: Path, shard: tuple[int, int]) -> None:
                 _flock(other, directory, fcntl.LOCK_EX | fcntl.LOCK_NB, busy=busy)
 
 
-def _flock(handle: IO[bytes], directory: Path, operation: int, *, busy: str = "") -> None:
+def _flock(handle: IO[bytes], directory: Path, operation: int, *, busy: str = "", patience_s: float = 0.0) -> None:
+    """busy: what is at work where the lock is held and not waited for, or for longer than patience_s."""
+    deadline = time.monotonic() + patience_s
     try:
-        fcntl.flock(handle, operation)
+        while True:
+            try:
+                fcntl.flock(handle, operation)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
     except BlockingIOError as error:
         remedy = "wait for it, or name another output"
         raise InputError(str(directory), rule=f"another process is at work on {busy}", remedy=remedy) from error

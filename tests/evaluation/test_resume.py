@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import shutil
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from megatron_codex.config.evaluation import EvaluationConfig
 from megatron_codex.errors import InputError, WorkError
-from megatron_codex.evaluation import judge_samples
+from megatron_codex.evaluation import judge_samples, verdict_journal
 from megatron_codex.evaluation.judge_samples import evaluate_samples
 from megatron_codex.evaluation.sample_index import index_samples
 from megatron_codex.evaluation.verdict_journal import journal_name
@@ -184,6 +185,18 @@ def test_what_a_crash_leaves_at_the_journals_end_is_judged_again(
     evaluate_samples(config)
     assert verdicts_in(tmp_path / "results.jsonl") == ["wrong", "passed", "passed", "wrong", "died", "passed"]
     assert ("6 lines are broken" in caplog.text) == (name == "broken_lines")
+
+
+def test_run_that_starts_while_another_writes_the_results_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = stopped_run(tmp_path, {0: "died"}, monkeypatch)
+    monkeypatch.setattr(verdict_journal, "_MOMENTS_S", 0.1)
+    with (tmp_path / "results.jsonl.partial" / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"results.jsonl.partial: another process is at work on this output"):
+            evaluate_samples(config)
+    assert (tmp_path / "results.jsonl.partial" / JOURNAL).read_text() == journal_line(0, "died")
 
 
 def test_what_the_harness_failed_at_is_judged_again(
