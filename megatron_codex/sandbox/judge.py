@@ -67,6 +67,9 @@ class Judge:
             started = time.monotonic()
             try:
                 judgement = self._judge_once(program)
+            except BrokenFrame as error:  # the program, or what goes with it, is too large to be sent
+                self.close()
+                return self._judgement("unsupported", str(error), 0.0, started)
             except (WorkerError, FrameTimeout, OSError) as error:
                 self.close()
                 judgement = self._judgement("infra", f"{type(error).__name__}: {error}", 0.0, started)
