@@ -29,8 +29,13 @@ class UnsupportedError(BaseException):
 class RemoteFunction:
     """The function under test: each call is sent to the candidate's process and its answer returned or raised."""
 
-    def __init__(self, channel: int) -> None:
+    def __init__(self, channel: int, *, ends_loops: bool = False) -> None:
+        """ends_loops: hand on StopIteration as it is, because the tests name it.
+
+        Else it becomes a RuntimeError, as in a generator (PEP 479): map(), all() and iter() take it for their end.
+        """
         self._channel = channel
+        self._ends_loops = ends_loops
         self.num_calls = 0
         self.broken: BaseException | None = None
         """What made the answers worthless; kept, since a test's bare `except:` catches even a BaseException."""
@@ -63,6 +68,8 @@ class RemoteFunction:
                 write_back(arg, decode(form))
             if "raised" in reply:
                 self.raised = exception_of(reply)
+                if isinstance(self.raised, StopIteration) and not self._ends_loops:
+                    self.raised = RuntimeError("the function raised StopIteration")
                 raise self.raised
             if "iterator" in reply:
                 return iter(decode(reply["iterator"]))
@@ -118,7 +125,7 @@ def exception_of(reply: dict[str, Any]) -> BaseException:
 def run(channel: int, report: int) -> NoReturn:
     """Run the tests, send the verdict, exit with 0."""
     job = read_frame(report)
-    remote = RemoteFunction(channel)
+    remote = RemoteFunction(channel, ends_loops="StopIteration" in job["test"])
     verdict, detail = _judge(job, remote)
     if remote.broken is not None:
         verdict, detail = _verdict_of(remote.broken, remote)
@@ -137,7 +144,7 @@ def _judge(job: dict[str, Any], remote: RemoteFunction) -> tuple[str, str]:
         check(remote)
     except BaseException as error:
         if remote.num_calls == 0 and remote.broken is None and not isinstance(error, CandidateGoneError):
-            return "unsupported", f"the tests fail before they call the function: {type(error).__name__}: {error}"
+            return "unsupported", f"the tests fail before they call the function: {_name_and_text(error)}"
         return _verdict_of(error, remote)
     if remote.num_calls == 0:
         return "unsupported", "the tests never call the function"
@@ -178,9 +185,21 @@ def _verdict_of(error: BaseException, remote: RemoteFunction) -> tuple[str, str]
     if error is remote.raised:
         return _describe(error, [type(error).__name__])
     if isinstance(error, AssertionError):
-        return "wrong", str(error) or "an assertion failed"
-    return "error", f"in the tests: {type(error).__name__}: {error}"
+        return "wrong", _text(error) or "an assertion failed"
+    return "error", f"in the tests: {_name_and_text(error)}"
 
 
 def _describe(error: BaseException, names: list[Any]) -> tuple[str, str]:
     return "error", f"{names[0] if names else type(error).__name__}: {error}"
+
+
+def _text(error: BaseException) -> str:
+    """The message of a test's exception, which may hold an answer that cannot be shown: an integer of 6,000 digits."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"its message cannot be made: {type(failure).__name__}"
+
+
+def _name_and_text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_text(error)}"
