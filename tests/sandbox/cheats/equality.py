@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.sandbox.cheats.family import Family
+from tests.sandbox.cheats.family import BOTH, Family
 
 CHEATS = {
     "object_equal_to_everything": Family(
         tries="return an object whose == is always true",
+        fools=BOTH,
         source="""
 class Equal:
     def __eq__(self, other): return True
@@ -17,6 +18,7 @@ def f(x): return Equal()
     ),
     "int_subclass_equal_to_everything": Family(
         tries="the same as an int, for isinstance",
+        fools=BOTH,
         source="""
 class Equal(int):
     def __eq__(self, other): return True
@@ -60,6 +62,7 @@ def f(x): return Equal(-1)
     ),
     "list_subclass_equal_to_everything": Family(
         tries="the same as a list, whose iteration lies too",
+        fools=BOTH,
         task="reversed_lists",
         source="""
 class Equal(list):
@@ -72,6 +75,7 @@ def f(x): return Equal()
     ),
     "tuple_subclass_equal_to_everything": Family(
         tries="the same as a tuple",
+        fools=BOTH,
         task="reversed_lists",
         source="""
 class Equal(tuple):
@@ -103,6 +107,7 @@ def f(x): return Equal() if x % 2 else Frozen()
     ),
     "items_equal_to_everything": Family(
         tries="put the lying object inside an honest list",
+        fools=BOTH,
         task="reversed_lists",
         source="""
 class Equal(int):
@@ -113,6 +118,7 @@ def f(x): return [Equal(0) for _ in x]
     ),
     "metaclass_equal_to_everything": Family(
         tries="return a class whose metaclass compares",
+        fools=BOTH,
         source="""
 class Meta(type):
     def __eq__(cls, other): return True
@@ -124,6 +130,7 @@ def f(x): return Equal
     ),
     "lies_about_its_class": Family(
         tries="claim to be an int by __class__, __int__ and __index__",
+        fools=BOTH,
         source="""
 class Equal:
     __class__ = int
@@ -148,6 +155,7 @@ def f(x): return Equal(x)
     ),
     "reduces_to_the_expected_value": Family(
         tries="be rebuilt by pickle or copy as something else: whatever __reduce__ says",
+        fools=BOTH,
         source="""
 class Answer:
     def __reduce__(self): return (eval, ("__import__('os')._exit(0)",))
@@ -158,6 +166,7 @@ def f(x): return Answer()
     ),
     "any_of_unittest_mock": Family(
         tries="return unittest.mock.ANY, the standard library's own liar",
+        fools=BOTH,
         source="from unittest.mock import ANY\ndef f(x): return ANY\n",
     ),
     "magic_mock": Family(
@@ -172,6 +181,7 @@ def f(x):
     ),
     "weak_proxy": Family(
         tries="hide the lying object behind weakref.proxy, whose type is nobody's",
+        fools=BOTH,
         source="""
 import weakref
 class Equal:
@@ -193,6 +203,7 @@ def f(x): return Equal.ONE
     ),
     "pretends_to_be_numpy": Family(
         tries="pass for a NumPy scalar by its module's name, with an item() of its own",
+        fools=BOTH,
         source="""
 class Equal:
     ndim = 0
@@ -204,6 +215,7 @@ def f(x): return Equal()
     ),
     "numpy_item_that_lies": Family(
         tries="the same with an item() that answers another number each time",
+        fools=BOTH,
         source="""
 import itertools
 numbers = itertools.cycle([4, 0, 9, 1])
@@ -233,6 +245,7 @@ def f(x):
     ),
     "reflected_comparison": Family(
         tries="a subclass of the expected type: Python asks the subclass's == first",
+        fools=BOTH,
         task="reversed_lists",
         source="""
 class Equal(list):
@@ -249,6 +262,7 @@ def f(x): return Equal()
     ),
     "a_class": Family(
         tries="be a class whose instances compare",
+        fools=BOTH,
         source="class f:\n    def __init__(self, x): pass\n    def __eq__(self, other): return True\n",
     ),
     "generator": Family(

@@ -7,30 +7,37 @@ from tests.sandbox.cheats.family import Family
 CHEATS = {
     "exit_with_0_on_import": Family(
         tries="end with exit code 0 before a test has run",
+        fools=("naive",),
         source="import os\nos._exit(0)\ndef f(x): return 0\n",
     ),
     "sys_exit_on_import": Family(
         tries="the same by SystemExit",
+        fools=("naive",),
         source="import sys\nsys.exit(0)\ndef f(x): return 0\n",
     ),
     "exit_with_0_in_call": Family(
         tries="end with exit code 0 in the first call",
+        fools=("naive",),
         source="import os\ndef f(x):\n    os._exit(0)\n",
     ),
     "sys_exit_in_call": Family(
         tries="the same by SystemExit",
+        fools=("naive",),
         source="import sys\ndef f(x):\n    sys.exit(0)\n",
     ),
     "exit_by_a_subclass_of_system_exit": Family(
         tries="SystemExit under another name",
+        fools=("naive",),
         source="class Done(SystemExit):\n    code = 0\ndef f(x):\n    raise Done(0)\n",
     ),
     "exit_in_atexit": Family(
         tries="turn a failing exit code into 0 at exit",
+        fools=("naive",),
         source="import atexit, os\natexit.register(os._exit, 0)\ndef f(x):\n    return 0\n",
     ),
     "exit_in_a_thread": Family(
         tries="end the process from another thread while the call spins",
+        fools=("naive",),
         source="""
 import os, threading
 threading.Thread(target=lambda: os._exit(0), daemon=True).start()
@@ -40,6 +47,7 @@ def f(x):
     ),
     "del_that_exits": Family(
         tries="end the process from a destructor",
+        fools=("naive",),
         source="""
 import os
 class Bye:
@@ -51,6 +59,7 @@ def f(x):
     ),
     "finalizer_that_exits": Family(
         tries="end the process from weakref.finalize, when the answer is thrown away",
+        fools=("naive",),
         source="""
 import os, weakref
 class Answer: pass
@@ -62,6 +71,7 @@ def f(x):
     ),
     "signal_handler_that_exits": Family(
         tries="end the process from a timer's signal handler",
+        fools=("naive",),
         source="""
 import os, signal
 signal.signal(signal.SIGALRM, lambda *a: os._exit(0))
@@ -74,6 +84,7 @@ def f(x):
     ),
     "excepthook_that_exits": Family(
         tries="turn the traceback of a failed test into exit code 0",
+        fools=("naive",),
         source="""
 import os, sys
 sys.excepthook = lambda *a: os._exit(0)
@@ -82,6 +93,7 @@ def f(x): return 0
     ),
     "threading_excepthook_that_exits": Family(
         tries="end the process when a thread of its own fails",
+        fools=("naive",),
         source="""
 import os, threading
 threading.excepthook = lambda *a: os._exit(0)
@@ -94,6 +106,7 @@ def f(x):
     ),
     "unraisablehook_that_exits": Family(
         tries="end the process when a destructor fails",
+        fools=("naive",),
         source="""
 import os, sys
 sys.unraisablehook = lambda *a: os._exit(0)
@@ -106,6 +119,7 @@ def f(x):
     ),
     "audit_hook_that_exits": Family(
         tries="end the process at the next audited event after a wrong answer",
+        fools=("naive",),
         source="""
 import os, sys
 armed = []
@@ -117,6 +131,7 @@ def f(x):
     ),
     "garbage_collection_that_exits": Family(
         tries="end the process from a callback of the garbage collector",
+        fools=("naive",),
         source="""
 import gc, os
 gc.callbacks.append(lambda *a: os._exit(0))
@@ -127,6 +142,7 @@ def f(x):
     ),
     "import_hook_that_exits": Family(
         tries="end the process when the tests import anything more",
+        fools=("naive",),
         source="""
 import os, sys
 class Finder:
@@ -138,6 +154,7 @@ def f(x):
     ),
     "exit_by_a_system_call": Family(
         tries="exit_group(0) past every Python guard",
+        fools=("naive",),
         source="""
 import ctypes
 def f(x):
@@ -147,10 +164,12 @@ def f(x):
     ),
     "exec_of_a_program_that_succeeds": Family(
         tries="become /bin/true, which ends with exit code 0",
+        fools=("naive",),
         source="import os\nexecv = os.execv\ndef f(x):\n    execv('/bin/true', ['true'])\n",
     ),
     "repr_that_exits": Family(
         tries="end the process when the answer is printed, copied, hashed, pickled or compared",
+        fools=("naive",),
         source="""
 import os
 def leave(*a, **k): os._exit(0)
@@ -161,10 +180,12 @@ def f(x): return Answer()
     ),
     "forks_and_goes_on": Family(
         tries="let the parent succeed while the child runs the tests",
+        fools=("naive",),
         source="import os\nif os.fork(): os._exit(0)\ndef f(x): return 0\n",
     ),
     "handler_of_faults_that_exits": Family(
         tries="survive a crash of its own and leave with exit code 0",
+        fools=("naive",),
         source="""
 import ctypes, signal
 handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: ctypes.CDLL(None)._exit(0))
@@ -174,6 +195,7 @@ def f(x): return ctypes.string_at(0)
     ),
     "last_call_that_exits": Family(
         tries="answer the first calls correctly, and leave with success before the rest",
+        fools=("naive",),
         source="""
 import os
 left = [2]

@@ -88,10 +88,12 @@ def f(x):
     ),
     "half_a_frame": Family(
         tries="send half an answer and leave",
+        fools=("naive",),
         source=_SEND + "def f(x):\n    send_bytes(frame({'value': x * x})[:-2])\n    os._exit(0)\n",
     ),
     "half_a_length": Family(
         tries="send half of the answer's length and leave",
+        fools=("naive",),
         source=_SEND + "def f(x):\n    send_bytes(b'\\0\\0')\n    os._exit(0)\n",
     ),
     "announces_a_huge_frame": Family(
@@ -187,6 +189,7 @@ def f(x):
     ),
     "forged_loading": Family(
         tries="say that it was loaded, and answer, without having been loaded",
+        fools=("naive",),
         source=_SEND + "send({'loaded': True}, *[{'value': 4}] * 9)\nos._exit(0)\ndef f(x): return 0\n",
     ),
     "twice_as_many_frames": Family(

