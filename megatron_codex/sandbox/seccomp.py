@@ -21,7 +21,7 @@ JUDGE_CALLS = """
     mmap mprotect munmap mremap madvise brk
     read write readv writev pread64 pwrite64 lseek open openat close close_range stat lstat fstat newfstatat statx
     access faccessat faccessat2 getdents getdents64 getcwd chdir readlink readlinkat mkdir mkdirat rmdir unlink unlinkat
-    rename renameat renameat2 truncate ftruncate fsync fdatasync dup dup2 dup3 fcntl umask utimensat pipe pipe2
+    rename renameat renameat2 truncate ftruncate fsync fdatasync dup dup2 dup3 fcntl umask pipe pipe2
     fadvise64 select pselect6 poll ppoll epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2
     nanosleep clock_nanosleep sched_yield futex restart_syscall
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack tgkill
@@ -38,7 +38,7 @@ TRACE_CALLS = """
     getresuid getresgid getgroups sched_setaffinity sched_getparam sched_getscheduler sched_get_priority_max
     sched_get_priority_min getpriority setpriority
     chmod fchmod fchmodat link linkat symlink symlinkat mknod mknodat chown fchown lchown fchownat flock fallocate
-    copy_file_range sendfile splice tee statfs fstatfs fchdir creat utime utimes futimesat preadv pwritev
+    copy_file_range sendfile splice tee statfs fstatfs fchdir creat utime utimes utimensat futimesat preadv pwritev
     getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr sync_file_range msync mincore memfd_create
     inotify_init1 inotify_add_watch inotify_rm_watch eventfd epoll_create epoll_pwait2
     timerfd_create timerfd_settime timerfd_gettime signalfd4 membarrier
