@@ -134,6 +134,8 @@ def lock_down(jail: Jail, limits: Limits, *, descriptors: list[int], stdout: int
     ruleset = _arrange(descriptors, stdout, ruleset)
     _set_limits(jail.plan, limits)
     kernel.drop_capabilities()
+    if jail.plan.profile == "judge":
+        kernel.forbid_core_dumps()
     kernel.forbid_new_privileges()
     landlock.restrict_self(ruleset)
     os.close(ruleset)
@@ -234,7 +236,8 @@ def _arrange(descriptors: list[int], stdout: int | None, ruleset: int) -> int:
 def _set_limits(plan: JailPlan, limits: Limits) -> None:
     cpu_s = math.ceil(limits.cpu_s) + 1
     values = {
-        resource.RLIMIT_CORE: 0,
+        # Not 0, which a core_pattern that is a pipe ignores: of 1 the kernel makes no dump of either kind.
+        resource.RLIMIT_CORE: 1,
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: cpu_s,
         resource.RLIMIT_FSIZE: limits.file_bytes,

@@ -127,6 +127,12 @@ def set_dumpable() -> None:
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
 
 
+def forbid_core_dumps() -> None:
+    """Until the next execve. A core_pattern that is a pipe starts its program on the host whatever RLIMIT_CORE says, so
+    that each crash of a judged program would reach it: core(5)."""
+    _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+
+
 def forbid_new_privileges() -> None:
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
 
