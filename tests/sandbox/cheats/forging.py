@@ -216,10 +216,11 @@ def f(x): return 0
         tries="send descriptors of its own over the channel (SCM_RIGHTS), to be closed or written to by the harness",
         source=_SEND
         + """
-import array, ctypes, socket, struct
+import socket
+def channel(descriptor): return socket.socket(1, 1, 0, fileno=os.dup(descriptor))
 def f(x):
     for descriptor in range(3, 64):
-        try: socket.send_fds(socket.socket(fileno=os.dup(descriptor)), [frame({'value': 0})], [0, 1, 2])
+        try: socket.send_fds(channel(descriptor), [frame({'value': 0})], [0, 1, 2])
         except (OSError, ValueError): pass
     return 0
 """,
@@ -229,11 +230,12 @@ def f(x):
         source=_SEND
         + """
 import socket
+def channel(descriptor): return socket.socket(1, 1, 0, fileno=os.dup(descriptor))
 def f(x):
     for descriptor in range(3, 64):
         for way in (lambda s: s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, b'\\0' * 16),
                     lambda s: s.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT), lambda s: s.shutdown(socket.SHUT_RD)):
-            try: way(socket.socket(fileno=os.dup(descriptor)))
+            try: way(channel(descriptor))
             except OSError: pass
     return 0
 """,
