@@ -39,7 +39,7 @@ TRACE_CALLS = """
     sched_get_priority_min getpriority setpriority
     chmod fchmod fchmodat link linkat symlink symlinkat mknod mknodat chown fchown lchown fchownat flock fallocate
     copy_file_range sendfile splice tee statfs fstatfs fchdir creat utime utimes utimensat futimesat preadv pwritev
-    getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr sync_file_range msync mincore memfd_create
+    getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr sync_file_range msync mincore
     inotify_init1 inotify_add_watch inotify_rm_watch eventfd epoll_create epoll_pwait2
     timerfd_create timerfd_settime timerfd_gettime signalfd4 membarrier
     sendto recvfrom sendmsg recvmsg shutdown getsockname getpeername getsockopt setsockopt
