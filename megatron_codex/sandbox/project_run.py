@@ -8,6 +8,7 @@ network, no other file of the host. Source: Codex paper, section 4.5.2 (tracing 
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import select
 import socket
@@ -52,7 +53,7 @@ class ProjectRun:
     verdict: Verdict
     output_files: tuple[Path, ...] = ()
     output_truncated: bool = False
-    """Files were left out because they are larger than all that is read back (128 MiB)."""
+    """Files were left out: larger than all that is read back (128 MiB), or of a name that is too long for this host."""
 
 
 def run_project(
@@ -153,25 +154,36 @@ def _fetch_output(worker: Worker, output: Path) -> tuple[tuple[Path, ...], bool]
         theirs.close()
         ours.setblocking(False)
         current: Path | None = None
+        left_out = False
         while True:
             frame = read_frame(ours.fileno(), deadline=time.monotonic() + _GRACE_S)
             path = _inside(output, frame["file"]) if "file" in frame else None
             if current is not None and ("data" not in frame):
-                _write(current, content)
-                files.append(current)
+                if _write(current, content):
+                    files.append(current)
+                else:
+                    left_out = True
             if path is None:
-                return tuple(files), bool(frame["truncated"])
+                return tuple(files), left_out or bool(frame["truncated"])
             content.write(base64.b64decode(frame.get("data", "")))
             current = path
 
 
-def _write(path: Path, content: tempfile.SpooledTemporaryFile[bytes]) -> None:
+def _write(path: Path, content: tempfile.SpooledTemporaryFile[bytes]) -> bool:
+    """Write what was received and forget it; False where the name, or the temporary one, is too long for this host."""
     content.seek(0)
-    with atomic_file(path) as handle:
-        while block := content.read(1 << 20):
-            handle.write(block)
-    content.seek(0)
-    content.truncate()
+    try:
+        with atomic_file(path) as handle:
+            while block := content.read(1 << 20):
+                handle.write(block)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+    finally:
+        content.seek(0)
+        content.truncate()
+    return True
 
 
 def _inside(output: Path, name: str) -> Path:
