@@ -1,7 +1,7 @@
 """Attacks of a project's own test suite, which may fork and exec: each is a script that prints "held".
 
-`python -m tests.sandbox.attacks.projects DIRECTORY` runs all of them, at level A, as the user that runs it. Out, as a
-line of JSON: `uid`, `runs` (name -> verdict, detail, end of the output) and `left`: marked processes that are still there.
+`python -m tests.sandbox.attacks.projects DIRECTORY` runs all of them, at level A. Out, as a line of JSON: `uid`, `runs`
+(name -> verdict, detail, end of the output) and `left`: marked processes that are still there.
 """
 
 from __future__ import annotations
