@@ -4,7 +4,8 @@
 
 Drives tools/evaluate.py as a user would: after each SIGKILL the same command is run again. Both runs must give each
 program the same verdict, none of them infra, and no cheat may pass. Compared before and after: processes, mounts,
-temporary files, cgroups (where nobody else makes any). Run by hand; it prints what it saw and exits with 1 when anything of this does not hold.
+temporary files, cgroups (on a machine where nobody else makes any). Run by hand; it prints what it saw and exits with 1
+when anything of this does not hold.
 """
 
 from __future__ import annotations
