@@ -30,6 +30,8 @@ UNSTEADY = {
     "endless_switch_interval": "a race of two threads",
     "spins_after_its_answer": "a race of threads",
     "race_of_paths": "a race of two threads",
+    "forged_loading": "a race of its exit and the first call",
+    "never_takes_the_call": "a race of its exit and the first call",
     "threads": "ends at whatever limit comes first",
     "threads_with_small_stacks": "ends at whatever limit comes first",
     "many_mappings": "ends at whatever limit comes first",
