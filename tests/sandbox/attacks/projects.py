@@ -1,7 +1,8 @@
 """Attacks of a project's own test suite, which may fork and exec: each is a script that prints "held".
 
 `python -m tests.sandbox.attacks.projects DIRECTORY` runs all of them, at level A. Out, as a line of JSON: `uid`, `runs`
-(name -> verdict, detail, end of the output) and `left`: marked processes that are still there.
+(name -> verdict, detail, end of the output) and `left`: marked processes that still run, links and fifos that came out,
+temporary files, changed mounts.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,14 +189,20 @@ print('held')
 
 def main(directory: Path) -> None:
     python, runs = str(Path(sys.executable).resolve()), {}
+    mounts, temporary = Path("/proc/self/mountinfo").read_text(), directory / "temporary"
+    temporary.mkdir()
+    tempfile.tempdir = str(temporary)
     for name, attack in ATTACKS.items():
         project = directory / name
         project.mkdir()
         argv = [python, "-c", attack.source]
         done = run_project(argv, project=project, output=directory / f"{name}.output", timeout_s=attack.timeout_s)
         runs[name] = (done.verdict.verdict, done.verdict.detail, done.stdout.decode(errors="replace")[-300:])
-    outside = [path for path in directory.glob("*.output/*") if path.is_symlink() or path.is_fifo()]
-    print(json.dumps({"uid": os.getuid(), "runs": runs, "left": [*_marked(), *map(str, outside)]}))
+    left = [path for path in directory.glob("*.output/*") if path.is_symlink() or path.is_fifo()]
+    left += temporary.iterdir()
+    if Path("/proc/self/mountinfo").read_text() != mounts:
+        left.append(Path("/proc/self/mountinfo"))
+    print(json.dumps({"uid": os.getuid(), "runs": runs, "left": [*_marked(), *map(str, left)]}))
 
 
 def _marked(patience_s: float = 5.0) -> list[int]:
