@@ -8,6 +8,7 @@ import pytest
 
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox.pool import JudgePool
+from megatron_codex.sandbox.probe import KernelFeatures
 from megatron_codex.sandbox.program import Program
 from tests.sandbox.cheats.all import FAMILIES
 from tests.sandbox.cheats.family import MODES, TASKS
@@ -15,12 +16,18 @@ from tests.sandbox.cheats.family import MODES, TASKS
 JudgeOne = Callable[[Program], Verdict]
 
 
+TIMEOUT_S = 0.25
+"""Short: some sleep until they are stopped, twice."""
+
+
 @pytest.fixture(scope="module")
-def verdicts(pool: JudgePool) -> dict[tuple[str, str], Verdict]:
+def verdicts(level: str, features: KernelFeatures) -> dict[tuple[str, str], Verdict]:
     """Of every family in every mode, judged together."""
+    found = features if level == "A" else features.without_namespaces()
     keys = [(name, mode) for mode in MODES for name in FAMILIES]
     programs = (MODES[mode](TASKS[FAMILIES[name].task], FAMILIES[name].source) for name, mode in keys)
-    return {keys[index]: verdict for index, verdict in pool.judge(programs)}
+    with JudgePool(2, timeout_s=TIMEOUT_S, memory_bytes=512 << 20, allow_level_b=True, features=found) as pool:
+        return {keys[index]: verdict for index, verdict in pool.judge(programs)}
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -17,7 +17,7 @@ from megatron_codex.sandbox.probe import probe_kernel
 from tests.sandbox.attacks.all import ATTACKS
 from tests.sandbox.attacks.attack import Attack
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.2
 OPEN = Attack(source="def f():\n    return attempt(lambda: open(os.__file__).read(10))\n")
 USES_NUMPY = Attack(source="import numpy\ndef f():\n    return 'held' if numpy.linalg.det(numpy.eye(3)) == 1 else ''\n")
 SECRET = "a secret of the driver's environment"

@@ -54,7 +54,7 @@ os.kill(1, signal.SIGSTOP); os.kill(1, signal.SIGKILL)
 os.killpg(0, signal.SIGSTOP)
 """,
         verdict="timeout",
-        timeout_s=1.5,
+        timeout_s=0.8,
     ),
     "ignored_signals": ProjectAttack(
         source="""
@@ -66,7 +66,7 @@ os.fork()
 while True: pass
 """,
         verdict="timeout",
-        timeout_s=1.0,
+        timeout_s=0.5,
     ),
     "kills_everything_it_sees": ProjectAttack(
         source="""

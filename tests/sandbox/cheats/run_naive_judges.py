@@ -19,7 +19,7 @@ from megatron_codex.sandbox.project_run import run_project
 from tests.sandbox.cheats.all import FAMILIES, KINDS
 from tests.sandbox.cheats.family import TASKS, Family
 
-PATIENT_S, IMPATIENT_S = 5.0, 0.5
+PATIENT_S, IMPATIENT_S = 5.0, 0.2
 """Time for a program that is said to pass, and for one of which nothing is said: those that hang must not cost much."""
 PROGRAM = Path(__file__).with_name("naive_judges.py")
 
