@@ -136,6 +136,7 @@ class Judge:
         nonce = secrets.token_hex(16)
         job = {
             "references": program.references,
+            "classes": program.classes,
             "test": program.test,
             "entry_point": program.entry_point,
             "nonce": nonce,

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_codex.sandbox.comparison import difference, equal
+from megatron_codex.sandbox.exceptions import exception_of
 from megatron_codex.sandbox.frames import MAX_FRAME_BYTES, BrokenFrame, FrameTimeout, read_frame, write_frame
 from megatron_codex.sandbox.plain import as_plain
-from megatron_codex.sandbox.tester import exception_of, write_back
+from megatron_codex.sandbox.remote import write_back
 from megatron_codex.tagged import NotPlainData, encode
 
 JSON = st.recursive(

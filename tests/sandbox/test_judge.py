@@ -112,7 +112,12 @@ VERDICTS = {
     "raises_on_import": ("raise OSError('boom')\ndef f(x): return x", "assert candidate(1) == 1", "error", "boom"),
     "type_error_in_test": ("def f(x): return None", "assert candidate(1)[0] == 1", "error", "in the tests: TypeError"),
     "object_returned": ("def f(x): return object()", "assert candidate(1) == 1", "unsupported", "object"),
-    "function_argument": ("def f(x): return x(1)", "assert candidate(lambda v: v) == 1", "unsupported", "function"),
+    "class_argument": (
+        "def f(x): return 1",
+        "class Own: pass\nassert candidate(Own()) == 1",
+        "unsupported",
+        "not plain data: Own",
+    ),
     "no_call": ("def f(x): return x", "pass", "unsupported", "never call"),
     "broken_test": ("def f(x): return x", "nonsense()", "unsupported", "nonsense"),
     "exit": ("import os\ndef f(x): os._exit(3)", "candidate(1)", "died", "exit code 3"),
