@@ -93,8 +93,8 @@ def index_samples(path: Path, problems: Mapping[str, Problem]) -> SampleIndex:
             index.first_sample.append(len(index.program_of_sample))
         index.program_of_sample.append(known[key])
     for task_id in index.num_samples:
-        if not problems[task_id].test.strip() and not problems[task_id].io_examples:
-            raise InputError(task_id, rule="the problem has no tests", remedy="give it a test or io_examples")
+        if not problems[task_id].has_tests:
+            raise InputError(task_id, rule="the problem has no tests", remedy="give it a test or examples")
     return index
 
 

@@ -33,7 +33,24 @@ def write_frame(descriptor: int, message: Any, *, deadline: float | None = None)
     body = json.dumps(message).encode()
     if len(body) > MAX_FRAME_BYTES:
         raise BrokenFrame(f"a message of {len(body)} bytes; at most {MAX_FRAME_BYTES} are allowed")
-    rest = memoryview(_HEADER.pack(len(body)) + body)
+    write_bytes(descriptor, _HEADER.pack(len(body)) + body, deadline=deadline)
+
+
+def read_frame(descriptor: int, *, deadline: float | None = None) -> Any:
+    """Receive one message. Raises: EOFError when the peer is gone, BrokenFrame, FrameTimeout."""
+    (size,) = _HEADER.unpack(read_bytes(descriptor, _HEADER.size, deadline=deadline))
+    if size > MAX_FRAME_BYTES:
+        raise BrokenFrame(f"a message of {size} bytes was announced; at most {MAX_FRAME_BYTES} are allowed")
+    body = read_bytes(descriptor, size, deadline=deadline)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BrokenFrame(f"not JSON: {error}") from error
+
+
+def write_bytes(descriptor: int, data: bytes, *, deadline: float | None = None) -> None:
+    """Send bytes as they are. Raises: OSError when the peer is gone, FrameTimeout."""
+    rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
@@ -41,19 +58,8 @@ def write_frame(descriptor: int, message: Any, *, deadline: float | None = None)
             _wait(descriptor, select.POLLOUT, deadline)
 
 
-def read_frame(descriptor: int, *, deadline: float | None = None) -> Any:
-    """Receive one message. Raises: EOFError when the peer is gone, BrokenFrame, FrameTimeout."""
-    (size,) = _HEADER.unpack(_read_exactly(descriptor, _HEADER.size, deadline))
-    if size > MAX_FRAME_BYTES:
-        raise BrokenFrame(f"a message of {size} bytes was announced; at most {MAX_FRAME_BYTES} are allowed")
-    body = _read_exactly(descriptor, size, deadline)
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BrokenFrame(f"not JSON: {error}") from error
-
-
-def _read_exactly(descriptor: int, size: int, deadline: float | None) -> bytes:
+def read_bytes(descriptor: int, size: int, *, deadline: float | None = None) -> bytes:
+    """Receive this many bytes. Raises: EOFError when the peer is gone, FrameTimeout."""
     parts = bytearray()
     while len(parts) < size:
         try:

@@ -1,10 +1,12 @@
 """The judge: does a program pass its tests? One worker process, one program at a time.
 
-In: a Program. Out: a Judgement, whose Verdict only this, trusted, process writes. Two modes:
+In: a Program. Out: a Judgement, whose Verdict only this, trusted, process writes. Three modes:
 * pair (arbitrary tests): a jailed tester runs the tests and calls the function, which lives in a jailed candidate
   process; tests and expected values never enter the candidate's. The tester's word counts only with the nonce it was
   given, exit code 0 and at least one call.
-* batch (io_examples): one jailed candidate gets all arguments at once; answers are compared here.
+* batch (io_examples): one jailed candidate gets all arguments at once; answers are compared here;
+* script (stdio_examples): a jailed process for each input; its output is compared here, or by a checker in a jail of
+  its own.
 Limits are CPU time, with a wall-clock backstop. Source: docs/security.md.
 """
 
@@ -16,15 +18,17 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from megatron_codex.records import VERDICT_NAMES, Verdict, VerdictName
 from megatron_codex.sandbox.comparison import describe_exception, difference
 from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout, read_frame, write_frame
 from megatron_codex.sandbox.jail import Limits
+from megatron_codex.sandbox.output import output_difference
 from megatron_codex.sandbox.probe import Sandbox
 from megatron_codex.sandbox.program import Program
+from megatron_codex.sandbox.stdio import MAX_OUTPUT_BYTES, ScriptRun, ask_checker, run_script
 from megatron_codex.sandbox.worker import Ending, Worker, WorkerError
 from megatron_codex.tagged import NotPlainData
 
@@ -93,6 +97,8 @@ class Judge:
             judgement = self._judge_batch(self._worker, program)
         if program.test.strip() and (judgement is None or judgement.verdict.passed):
             judgement = self._judge_pair(self._worker, program)
+        if program.stdio_examples and (judgement is None or judgement.verdict.passed):
+            judgement = self._judge_script(self._worker, program)
         assert judgement is not None
         return judgement
 
@@ -168,6 +174,46 @@ class Judge:
             )
         return self._conclude(said["verdict"], said["detail"], ending, started)
 
+    def _judge_script(self, worker: Worker, program: Program) -> Judgement:
+        """Each input in turn, up to the first that fails. cpu_s of the verdict: of all runs."""
+        started, cpu_s = time.monotonic(), 0.0
+        for number, example in enumerate(program.stdio_examples, 1):
+            deadline = time.monotonic() + self.limits.wall_s + _DRIVER_GRACE_S
+            stdin = example["input"].encode(errors="surrogateescape")
+            run = run_script(worker, program.source, stdin=stdin, limits=self.limits, deadline=deadline)
+            judgement = self._conclude(*_outcome_of(run), run.ending, started)
+            if judgement.verdict.passed and program.checker.strip():
+                judgement = self._ask_checker(worker, program.checker, example, run.output, started)
+            elif judgement.verdict.passed:
+                fault = output_difference(run.output, example)
+                judgement = self._judgement("wrong" if fault else "passed", fault, 0.0, started)
+            cpu_s += run.ending.cpu_s
+            verdict = replace(judgement.verdict, cpu_s=round(cpu_s, 6))
+            if not verdict.passed:
+                detail = printable(f"test {number} of {len(program.stdio_examples)}: {verdict.detail}")
+                return replace(judgement, verdict=replace(verdict, detail=detail))
+        return replace(judgement, verdict=verdict)
+
+    def _ask_checker(
+        self, worker: Worker, source: str, example: dict[str, Any], output: bytes, started: float
+    ) -> Judgement:
+        deadline = time.monotonic() + self.limits.wall_s + _DRIVER_GRACE_S
+        nonce = secrets.token_hex(16)
+        with _connection() as (report, report_end):
+            checker = worker.spawn("checker", [report_end.fileno()], self.limits)
+            report_end.close()
+            report.setblocking(False)
+            said = ask_checker(report.fileno(), source, nonce, example, output, deadline)
+        ending = worker.wait(checker, timeout_s=_DRIVER_GRACE_S)
+        if ending.setup_error:
+            return self._judgement("infra", ending.setup_error, 0.0, started)
+        if ending.stopped in ("cpu", "wall"):
+            detail, starved = f"the checker {self._limit_text(ending.stopped)}", ending.stopped == "wall"
+            return self._judgement("timeout", detail, 0.0, started, starved=starved)
+        if not _is_of(said, nonce) or ending.exit != 0:
+            return self._judgement("infra", f"the checker gave no verdict (exit {ending.exit})", 0.0, started)
+        return self._judgement(said["verdict"], said["detail"], 0.0, started)
+
     def _conclude(self, name: str, detail: str, ending: Ending, started: float) -> Judgement:
         """Put together what was seen of a candidate's answers and how its process ended."""
         if ending.setup_error:
@@ -200,6 +246,17 @@ class Judge:
         return Judgement(verdict=verdict, starved=starved)
 
 
+def _outcome_of(run: ScriptRun) -> tuple[str, str]:
+    """What the way in which a script ended says; passed: its output decides."""
+    if run.flooded:
+        return "wrong", f"its output is longer than {MAX_OUTPUT_BYTES} bytes"
+    if run.ending.stopped or run.ending.exit < 0:
+        return "died", "its process was ended"
+    if run.ending.exit:
+        return "error", run.last_error_line or f"exit code {run.ending.exit}"
+    return "passed", ""
+
+
 def printable(text: str) -> str:
     """One short line without control characters or lone surrogates: the text may come from a hostile program."""
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_MAX_DETAIL_CHARS])
@@ -230,10 +287,12 @@ def _ask_tester(report: int, job: dict[str, Any], deadline: float) -> Any:
         return None
 
 
+def _is_of(said: Any, nonce: str) -> bool:
+    return type(said) is dict and said.get("nonce") == nonce and said.get("verdict") in VERDICT_NAMES
+
+
 def _is_trusted(said: Any, nonce: str) -> bool:
-    if type(said) is not dict or said.get("nonce") != nonce or said.get("verdict") not in VERDICT_NAMES:
-        return False
-    return bool(said["verdict"] != "passed" or said["num_calls"] >= 1)
+    return _is_of(said, nonce) and bool(said["verdict"] != "passed" or said["num_calls"] >= 1)
 
 
 def _answer_of(frame: Any) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from megatron_codex.sandbox import candidate, jail, project_program, tester
+from megatron_codex.sandbox import candidate, checker, jail, project_program, script, tester
 from megatron_codex.sandbox.jail import Jail, JailPlan, Limits
 
 ROLES: dict[str, Callable[..., NoReturn]] = {
     "candidate": candidate.serve,
     "tester": tester.run,
+    "script": script.run,
+    "checker": checker.run,
     "project": project_program.execute,
 }
 MAX_MESSAGE_BYTES = 1 << 16
