@@ -11,10 +11,10 @@ from typing import Any
 
 from megatron_codex.errors import InputError
 from megatron_codex.jsonl import read_numbered_jsonl
+from megatron_codex.problems.example_checks import check_examples
 from megatron_codex.problems.human_eval import fill_fields
 from megatron_codex.problems.mbpp import problem_from_mbpp
 from megatron_codex.records import Problem
-from megatron_codex.tagged import NotPlainData, decode
 
 _HUMAN_EVAL = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
 _MBPP = ("task_id", "text", "code", "test_list")
@@ -51,8 +51,7 @@ def problem_from_row(row: Mapping[str, Any], *, where: str) -> Problem:
     """The Problem of one row, whatever its form. Raises: InputError as read_problems."""
     if all(field in row for field in _HUMAN_EVAL):
         problem = Problem.from_json(row, where=where)
-        for number, example in enumerate(problem.io_examples):
-            _check_example(example, f"{where}: io_examples[{number}]")
+        check_examples(problem, where=where)
         return fill_fields(problem)
     if all(field in row for field in _MBPP) or all(field in row for field in _MBPP_SANITIZED):
         return problem_from_mbpp(row, where=where)
@@ -64,17 +63,3 @@ def problem_from_row(row: Mapping[str, Any], *, where: str) -> Problem:
         rule=f"a problem's fields are human-eval's ({', '.join(_HUMAN_EVAL)}) or MBPP's ({', '.join(_MBPP)})",
         remedy=f"as a row of {form} it lacks {missing}: add what is missing",
     )
-
-
-def _check_example(example: Any, where: str) -> None:
-    """Refuse an example that the judge could not run: here, with file and line, not in the middle of the work."""
-    rule = 'must be {"args": [...], "kwargs": {...}, and either "output" or "raises"} in tagged JSON'
-    try:
-        if not isinstance(example, Mapping) or ("output" in example) == ("raises" in example):
-            raise NotPlainData("not of this form")
-        decode(list(example["args"]))
-        for value in dict(example["kwargs"]).values():
-            decode(value)
-        decode(example["output"] if "output" in example else str(example["raises"]))
-    except (NotPlainData, KeyError, TypeError, ValueError) as error:
-        raise InputError(where, value=example, rule=f"{rule} ({error})", remedy="mend this line") from error

@@ -97,7 +97,7 @@ def equal_in_any_order(actual: Any, expected: Any, tolerance: Tolerance | None =
         return False
     if tolerance is None:
         return sorted(map(canonical_text, ours)) == sorted(map(canonical_text, theirs))
-    if any(_real_number(item) is None for item in [*ours, *theirs]):
+    if any(_real_number(item) is None for item in [*ours, *theirs]) or any(_tag(item) != "f" for item in theirs):
         return False
     # Sorted, the i-th of one belongs to the i-th of the other: if any pairing holds, this one does.
     return _all_equal(sorted(ours, key=_real_number), sorted(theirs, key=_real_number), tolerance)  # type: ignore[arg-type]
