@@ -12,11 +12,13 @@ import sys
 import threading
 import traceback
 import types
-from typing import NoReturn, TextIO, cast
+from typing import NoReturn
 
 from megatron_codex.sandbox.frames import read_frame
 
 FILE_NAME = "solution.py"
+_STREAMS = (("stdin", "r", "surrogateescape"), ("stdout", "w", "surrogateescape"), ("stderr", "w", "backslashreplace"))
+"""As in Python's UTF-8 mode."""
 
 
 def run(channel: int, stdin: int, stdout: int, stderr: int) -> NoReturn:
@@ -25,19 +27,16 @@ def run(channel: int, stdin: int, stdout: int, stderr: int) -> NoReturn:
     for number, descriptor in enumerate((stdin, stdout, stderr)):
         os.dup2(descriptor, number)
     os.closerange(channel, stderr + 1)
-    # New ones: the worker's own may hold something of the worker's. As in Python's UTF-8 mode.
-    sys.stdin = sys.__stdin__ = _open(0, "r", "surrogateescape")  # type: ignore[misc]
-    sys.stdout = sys.__stdout__ = _open(1, "w", "surrogateescape")  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _open(2, "w", "backslashreplace")  # type: ignore[misc]
+    for number, (name, mode, errors) in enumerate(_STREAMS):
+        # New ones: the worker's own may hold something of the worker's.
+        stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     sys.argv = [FILE_NAME]
     code = _run_main(source)
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons, as the interpreter does
     atexit._run_exitfuncs()
     os._exit(code if _flush() else code or 120)
-
-
-def _open(descriptor: int, mode: str, errors: str) -> TextIO:
-    return cast(TextIO, open(descriptor, mode, encoding="utf-8", errors=errors, closefd=False))
 
 
 def _run_main(source: str) -> int:
