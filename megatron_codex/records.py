@@ -135,6 +135,8 @@ class Verdict(_Record):
     wall_s: float
     isolation: str
     """The sandbox level under which it ran."""
+    cpu_factor: float = 1.0
+    """By how much its limits were stretched for a slow processor (sandbox/calibration.py)."""
 
     @property
     def passed(self) -> bool:

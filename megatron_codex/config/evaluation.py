@@ -23,6 +23,8 @@ class EvaluationConfig:
     """k of pass@k, for example 1,10,100; none: those of 1, 10, 100 that no task has fewer samples than."""
     timeout_s: float = 3.0
     """Seconds of CPU time for one program and all its tests (paper: 3.0); on the wall clock twice that and 1 s more."""
+    cpu_factor: float | None = None
+    """Times timeout_s, so that scores do not fall with a slow processor; none: measured at the start, at least 1.0."""
     memory_bytes: int = 1 << 30
     """Address space of one program, in bytes."""
     workers: int | None = None
@@ -40,6 +42,9 @@ class EvaluationConfig:
         if not 0 < self.timeout_s < math.inf:
             rule, remedy = "must be above 0 and finite", "the paper uses 3.0"
             faults.append(Fault(field="timeout_s", value=self.timeout_s, rule=rule, remedy=remedy))
+        if self.cpu_factor is not None and not 0 < self.cpu_factor < math.inf:
+            rule, remedy = "must be above 0 and finite", "1.0 leaves timeout_s as it is; none: measured"
+            faults.append(Fault(field="cpu_factor", value=self.cpu_factor, rule=rule, remedy=remedy))
         if self.memory_bytes < 1 << 27:
             rule, remedy = "must be at least 134217728 (128 MiB), which Python itself may need", "1073741824 is usual"
             faults.append(Fault(field="memory_bytes", value=self.memory_bytes, rule=rule, remedy=remedy))

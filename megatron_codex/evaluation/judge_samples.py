@@ -122,6 +122,7 @@ def summarize(
         "verdicts": {name: names[name] for name in VERDICT_NAMES},
         "timeout_rate": names["timeout"] / num_judged if num_judged else None,
         "isolation": verdicts[0].isolation,
+        "cpu_factor": verdicts[0].cpu_factor,
     }
 
 
@@ -132,6 +133,7 @@ def _judge(config: EvaluationConfig, problems: Mapping[str, Problem], index: Sam
         config.workers,
         timeout_s=config.timeout_s,
         memory_bytes=config.memory_bytes,
+        cpu_factor=config.cpu_factor,
         allow_level_b=config.allow_level_b,
     ) as pool:
         judged = pool.judge(_programs(config.samples, problems, index))

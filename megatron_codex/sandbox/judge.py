@@ -56,11 +56,21 @@ class Judge:
     """One worker process and what it says of programs. Not for use from several threads at once."""
 
     def __init__(
-        self, sandbox: Sandbox, *, timeout_s: float = DEFAULT_TIMEOUT_S, memory_bytes: int = DEFAULT_MEMORY_BYTES
+        self,
+        sandbox: Sandbox,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        cpu_factor: float = 1.0,
     ) -> None:
-        """timeout_s: CPU time of the candidate for all its tests, and of the tests; twice that and 1 s on the clock."""
+        """timeout_s: CPU time of the candidate for all its tests, and of the tests; twice that and 1 s on the clock.
+
+        cpu_factor: times timeout_s, for a slow processor (calibration.py); it stands in every verdict.
+        """
         self.sandbox = sandbox
-        self.limits = Limits(cpu_s=timeout_s, wall_s=2 * timeout_s + 1, memory_bytes=memory_bytes)
+        self.cpu_factor = cpu_factor
+        cpu_s = timeout_s * cpu_factor
+        self.limits = Limits(cpu_s=cpu_s, wall_s=2 * cpu_s + 1, memory_bytes=memory_bytes)
         self._worker: Worker | None = None
 
     def judge(self, program: Program) -> Judgement:
@@ -242,6 +252,7 @@ class Judge:
             cpu_s=round(cpu_s, 6),
             wall_s=round(time.monotonic() - started, 6),
             isolation=self.sandbox.isolation,
+            cpu_factor=self.cpu_factor,
         )
         return Judgement(verdict=verdict, starved=starved)
 

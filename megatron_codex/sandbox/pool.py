@@ -13,6 +13,7 @@ from queue import SimpleQueue
 
 from megatron_codex.errors import InputError
 from megatron_codex.records import Verdict
+from megatron_codex.sandbox.calibration import check_cpu_factor, measure_cpu_factor
 from megatron_codex.sandbox.judge import DEFAULT_MEMORY_BYTES, DEFAULT_TIMEOUT_S, Judge, Judgement
 from megatron_codex.sandbox.probe import KernelFeatures, choose_sandbox
 from megatron_codex.sandbox.program import Program
@@ -32,11 +33,13 @@ class JudgePool:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        cpu_factor: float | None = 1.0,
         allow_level_b: bool = False,
         features: KernelFeatures | None = None,
     ) -> None:
         """num_workers: default, the cores this process may use. timeout_s, memory_bytes: of one program.
 
+        cpu_factor: times timeout_s, for a slow processor; None: measured (calibration.py).
         allow_level_b: accept isolation without namespaces where level A is impossible. features: see choose_sandbox.
         Raises: WorkError when this machine cannot isolate programs.
         """
@@ -46,8 +49,11 @@ class JudgePool:
             )
         self.num_workers = num_workers or len(os.sched_getaffinity(0))
         self.sandbox = choose_sandbox("judge", allow_level_b=allow_level_b, features=features)
+        check_cpu_factor(cpu_factor)
+        self.cpu_factor = measure_cpu_factor(self.num_workers) if cpu_factor is None else cpu_factor
         self._judges = [
-            Judge(self.sandbox, timeout_s=timeout_s, memory_bytes=memory_bytes) for _ in range(self.num_workers)
+            Judge(self.sandbox, timeout_s=timeout_s, memory_bytes=memory_bytes, cpu_factor=self.cpu_factor)
+            for _ in range(self.num_workers)
         ]
         self._idle: SimpleQueue[Judge] = SimpleQueue()
         for judge in self._judges:

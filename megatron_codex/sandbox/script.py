@@ -29,7 +29,7 @@ def run(channel: int, stdin: int, stdout: int, stderr: int) -> NoReturn:
     os.closerange(channel, stderr + 1)
     for number, (name, mode, errors) in enumerate(_STREAMS):
         # New ones: the worker's own may hold something of the worker's.
-        stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)
+        stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.argv = [FILE_NAME]
