@@ -21,6 +21,7 @@ from megatron_codex.sandbox.border import Border, Message, UnknownClassError
 from megatron_codex.sandbox.exceptions import exception_of, form_of_exception
 from megatron_codex.sandbox.frames import BrokenFrame, read_frame, write_frame
 from megatron_codex.sandbox.plain import as_plain
+from megatron_codex.sandbox.stack import keep_recursion_limit
 from megatron_codex.tagged import NotPlainData, decode, encode
 
 MODULE_NAME = "solution"
@@ -31,6 +32,7 @@ _MUTABLE = (list, dict, set, bytearray)
 def serve(channel: int) -> NoReturn:
     """Answer until the caller closes the channel."""
     job = read_frame(channel)
+    keep_recursion_limit()
     try:
         module = load_module(job["source"])
         function = function_of(module, job["entry_point"])

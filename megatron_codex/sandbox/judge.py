@@ -36,7 +36,11 @@ DEFAULT_TIMEOUT_S = 3.0
 """Codex paper, appendix of the evaluation: 3.0 seconds a program."""
 DEFAULT_MEMORY_BYTES = 1 << 30
 _MAX_ATTEMPTS = 3
-_DRIVER_GRACE_S = 10.0
+_DRIVER_GRACE_S = 30.0
+_COMPUTING = 0.05
+"""Share of the wall-clock limit: who used less CPU time waited of its own accord."""
+_PATIENCE = 5.0
+"""Times the wall-clock limit, for a program that computed but got too little of a busy processor."""
 _MAX_DETAIL_CHARS = 300
 
 
@@ -45,11 +49,12 @@ class Judgement:
     """A Verdict, and whether it stands as it is.
 
     starved: it timed out by the clock on the wall without using up its CPU time, which a busy machine alone may cause:
-    to be run again with nothing beside it.
+    to be run again with nothing beside it. busy_s: CPU time of all its processes.
     """
 
     verdict: Verdict
     starved: bool = False
+    busy_s: float = 0.0
 
 
 class Judge:
@@ -74,7 +79,22 @@ class Judge:
         self._worker: Worker | None = None
 
     def judge(self, program: Program) -> Judgement:
-        """Judge one program; a failure of the sandbox itself is tried again in a new worker, then reported as infra."""
+        """Judge one program; a failure of the sandbox itself is tried again in a new worker, then reported as infra.
+
+        A program that was stopped by the clock on the wall while it computed gets more of that clock: only its CPU time
+        counts, whatever else this machine does.
+        """
+        judgement = self._judge(program)
+        if judgement.starved and judgement.busy_s >= _COMPUTING * self.limits.wall_s:
+            usual = self.limits
+            self.limits = replace(usual, wall_s=_PATIENCE * usual.wall_s)
+            try:
+                return self._judge(program)
+            finally:
+                self.limits = usual
+        return judgement
+
+    def _judge(self, program: Program) -> Judgement:
         attempt = 0
         while True:
             attempt += 1
@@ -169,14 +189,21 @@ class Judge:
             tester_ending = worker.wait(tester, timeout_s=_DRIVER_GRACE_S)
         worker.stop(candidate)
         ending = worker.wait(candidate, timeout_s=_DRIVER_GRACE_S)
+        trusted = said if _is_trusted(said, nonce) and tester_ending.exit == 0 else None
+        judgement = self._conclude_pair(trusted, tester_ending, ending, started)
+        return replace(judgement, busy_s=ending.cpu_s + tester_ending.cpu_s)
+
+    def _conclude_pair(
+        self, said: dict[str, Any] | None, tester_ending: Ending, ending: Ending, started: float
+    ) -> Judgement:
         if tester_ending.setup_error:
             return self._judgement("infra", tester_ending.setup_error, ending.cpu_s, started)
-        if tester_ending.stopped == "cpu" and ending.stopped in ("", "asked"):
+        if (tester_ending.stopped == "cpu" or self._is_over(tester_ending)) and ending.stopped in ("", "asked"):
             # The tests themselves took too long: with answers that are costly to check, or by their nature.
             return self._judgement("timeout", f"the tests {self._limit_text('cpu')}", ending.cpu_s, started)
         if tester_ending.stopped == "wall" and ending.stopped in ("", "asked"):
             return self._judgement("timeout", self._limit_text("wall"), ending.cpu_s, started, starved=True)
-        if not _is_trusted(said, nonce) or tester_ending.exit != 0:
+        if said is None:
             if ending.stopped in ("cpu", "wall"):
                 return self._conclude("died", "", ending, started)
             return self._judgement(
@@ -219,7 +246,8 @@ class Judge:
             return self._judgement("infra", ending.setup_error, 0.0, started)
         if ending.stopped in ("cpu", "wall"):
             detail, starved = f"the checker {self._limit_text(ending.stopped)}", ending.stopped == "wall"
-            return self._judgement("timeout", detail, 0.0, started, starved=starved)
+            judgement = self._judgement("timeout", detail, 0.0, started, starved=starved)
+            return replace(judgement, busy_s=ending.cpu_s)
         if not _is_of(said, nonce) or ending.exit != 0:
             return self._judgement("infra", f"the checker gave no verdict (exit {ending.exit})", 0.0, started)
         return self._judgement(said["verdict"], said["detail"], 0.0, started)
@@ -228,17 +256,23 @@ class Judge:
         """Put together what was seen of a candidate's answers and how its process ended."""
         if ending.setup_error:
             return self._judgement("infra", ending.setup_error, ending.cpu_s, started)
+        if name == "passed" and self._is_over(ending):
+            # It was done before the worker, on a busy machine, came to stop it. Only its CPU time may decide.
+            return self._judgement("timeout", self._limit_text("cpu"), ending.cpu_s, started)
         if name != "died":
             return self._judgement(name, detail, ending.cpu_s, started)
         if ending.stopped in ("cpu", "wall"):
             detail, starved = self._limit_text(ending.stopped), ending.stopped == "wall"
             return self._judgement("timeout", detail, ending.cpu_s, started, starved=starved)
-        if ending.exit == -signal.SIGKILL and ending.cpu_s >= self.limits.cpu_s:
+        if ending.exit == -signal.SIGKILL and self._is_over(ending):
             return self._judgement("timeout", self._limit_text("cpu"), ending.cpu_s, started)
         if ending.exit == -signal.SIGKILL and not ending.stopped and self.sandbox.level == "A":
             # Pid 1 of a pid namespace cannot be killed from inside: the host did it, out of memory perhaps.
             return self._judgement("infra", "its process was killed from outside", ending.cpu_s, started)
         return self._judgement("died", f"{detail} ({_describe_exit(ending)})", ending.cpu_s, started)
+
+    def _is_over(self, ending: Ending) -> bool:
+        return ending.cpu_s >= self.limits.cpu_s
 
     def _limit_text(self, kind: str) -> str:
         if kind == "cpu":
@@ -254,7 +288,7 @@ class Judge:
             isolation=self.sandbox.isolation,
             cpu_factor=self.cpu_factor,
         )
-        return Judgement(verdict=verdict, starved=starved)
+        return Judgement(verdict=verdict, starved=starved, busy_s=cpu_s)
 
 
 def _outcome_of(run: ScriptRun) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from megatron_codex.sandbox.border import Stub
 from megatron_codex.sandbox.exceptions import exception_of
 from megatron_codex.sandbox.frames import read_frame, write_frame
 from megatron_codex.sandbox.remote import CandidateGoneError, Remote, UnsupportedError
+from megatron_codex.sandbox.stack import keep_recursion_limit
 
 _MAX_DETAIL_CHARS = 500
 _MODULE_NAME = "tests"
@@ -25,6 +26,7 @@ _MODULE_NAME = "tests"
 def run(channel: int, report: int) -> NoReturn:
     """Run the tests, send the verdict, exit with 0."""
     job = read_frame(report)
+    keep_recursion_limit()
     classes: dict[str, object] = {}
     remote = Remote(channel, classes.get)
     verdict, detail = _judge(job, classes, remote)
