@@ -5,14 +5,12 @@ In: a Problem and a completion of its prompt. Out: a Program: prompt + completio
 
 from __future__ import annotations
 
-import ast
-import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Self
 
 from megatron_codex.errors import InputError
 from megatron_codex.records import Problem
+from megatron_codex.sandbox.used_names import given_classes, uses_reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +31,7 @@ class Program:
     checker: str = ""
     """Source that defines check(input, expected, actual); run in a process of its own."""
     references: tuple[str, ...] = ()
-    """Trusted sources that define the helpers a test may use; the first that runs is taken."""
+    """Trusted sources that define the helpers the test uses; the first that runs is taken."""
     classes: tuple[str, ...] = ()
     """Names of classes of the references whose objects a test may hand over and get back. They are given, not asked
     for: a test calls the methods of the reference's, so those of the program are not judged."""
@@ -49,6 +47,9 @@ class Program:
     @classmethod
     def of(cls, problem: Problem, completion: str) -> Self:
         """The completed prompt of a problem, with the problem's tests."""
+        classes = given_classes(problem.prompt, problem.entry_point)
+        reference = problem.prompt + problem.canonical_solution
+        used = classes or uses_reference(problem.test, reference, problem.entry_point)
         return cls(
             source=problem.prompt + completion,
             entry_point=problem.entry_point,
@@ -56,30 +57,6 @@ class Program:
             io_examples=problem.io_examples,
             stdio_examples=problem.stdio_examples,
             checker=problem.checker,
-            classes=given_classes(problem.prompt, problem.entry_point),
-            references=(problem.prompt + problem.canonical_solution, problem.prompt + "    pass\n", problem.prompt),
+            classes=classes,
+            references=(reference, problem.prompt + "    pass\n", problem.prompt) if used else (),
         )
-
-
-@lru_cache(maxsize=256)
-def given_classes(prompt: str, entry_point: str) -> tuple[str, ...]:
-    """The classes that a prompt defines whole: not its last statement, which the completion goes on with."""
-    for end in ("    pass\n", "        pass\n", ""):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # invalid escapes of other people's source
-                *whole, _ = ast.parse(prompt + end).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        names = dict.fromkeys(name for node in whole for name in _names_of_classes(node))
-        return tuple(name for name in names if name != entry_point)
-    return ()
-
-
-def _names_of_classes(node: ast.stmt) -> list[str]:
-    """`class A:`, and `A = namedtuple(...)`; of a call that makes no class the name is not used."""
-    if isinstance(node, ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return []

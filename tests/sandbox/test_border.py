@@ -9,7 +9,8 @@ import pytest
 
 from megatron_codex.records import Problem, Verdict
 from megatron_codex.sandbox.border import Border, Message
-from megatron_codex.sandbox.program import Program, given_classes
+from megatron_codex.sandbox.program import Program
+from megatron_codex.sandbox.used_names import given_classes, uses_reference
 from megatron_codex.tagged import NotPlainData
 
 JudgeOne = Callable[[Program], Verdict]
@@ -277,6 +278,43 @@ def test_program_without_the_class_of_its_prompt_has_an_error(judge_one: JudgeOn
 )
 def test_classes_that_a_prompt_gives(prompt: str, expected: tuple[str, ...]) -> None:
     assert given_classes(prompt, "f") == expected
+
+
+@pytest.mark.parametrize(
+    ("test", "reference", "expected"),
+    [
+        ("def check(c):\n    assert c(1) == 2", "import math\ndef f(x): return x", False),
+        ("def check(c):\n    assert f(1) == 2", "def f(x): return x", False),
+        ("def check(c):\n    assert g(c(1)) == 2", "def g(x): return x\ndef f(x): return x", True),
+        ("def check(c):\n    assert c(1) == math.pi", "import math as m\ndef f(x): return x", False),
+        ("def check(c):\n    assert c(1) == math.pi", "import math\ndef f(x): return x", True),
+        ("def check(c):\n    assert c(1) == math.pi", "from math import *\ndef f(x): return x", True),
+        ("def check(c):\n    assert os.sep", "import os.path\n", True),
+        ("def check(c):\n    assert sum(c(1)) == 1", "def sum(x): return 1\n", True),
+        ("def check(c):\n    assert c(1) == K", "try:\n    K = 1\nexcept E as K:\n    pass", True),
+        ("def check(c):\n    assert c(1) == K", "for i, K in x: pass", True),
+        ("def check(c):\n    assert c(1) == K", "def f(K):\n    y = K", False),
+        ("def check(c):\n    assert c(1) == K", "def f():\n    global K\n    K = 1\nf()", True),
+        ("def check(c):\n    assert c(1) == K", "def f(x=(K := 1)): pass", True),
+        ("def check(c):\n    assert c(1) == K", "match x:\n    case {'a': 1, **K}: pass", True),
+        ("def check(c):\n    assert eval('K')", "K = 1", True),
+        ("import sys\ndef check(c): pass", "", True),
+        ("def check(c:", "", True),
+        ("def check(c): pass", "def f(:", True),
+    ],
+)
+def test_reference_is_run_for_a_test_that_uses_it(test: str, reference: str, expected: bool) -> None:
+    assert uses_reference(test, reference, "f") is expected
+
+
+def test_program_has_the_reference_only_when_its_test_needs_it() -> None:
+    def references(test: str, prompt: str = "K = 1\ndef f():\n") -> tuple[str, ...]:
+        problem = Problem(task_id="t", prompt=prompt, entry_point="f", canonical_solution="    return 1\n", test=test)
+        return Program.of(problem, "    return 2\n").references
+
+    assert references("def check(c):\n    assert c() == 1") == ()
+    assert references("def check(c):\n    assert c() == K")[0] == "K = 1\ndef f():\n    return 1\n"
+    assert references("def check(c):\n    assert c().a == 1", "class A: pass\ndef f():\n")
 
 
 class Node:
