@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MAX_FRAME_BYTES = 8 << 20
@@ -73,6 +76,14 @@ def read_bytes(descriptor: int, size: int, *, deadline: float | None = None) -> 
             raise EOFError("the other process is gone")
         parts += part
     return bytes(parts)
+
+
+@contextmanager
+def open_connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected ends, closed at the end of the block."""
+    first, second = socket.socketpair()
+    with first, second:
+        yield first, second
 
 
 def _wait(descriptor: int, event: int, deadline: float | None) -> None:

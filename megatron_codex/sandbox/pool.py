@@ -14,7 +14,8 @@ from queue import SimpleQueue
 from megatron_codex.errors import InputError
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox.calibration import check_cpu_factor, measure_cpu_factor
-from megatron_codex.sandbox.judge import DEFAULT_MEMORY_BYTES, DEFAULT_TIMEOUT_S, Judge, Judgement
+from megatron_codex.sandbox.conclusion import Judgement
+from megatron_codex.sandbox.judge import DEFAULT_MEMORY_BYTES, DEFAULT_TIMEOUT_S, Judge
 from megatron_codex.sandbox.probe import KernelFeatures, choose_sandbox
 from megatron_codex.sandbox.program import Program
 

@@ -1,7 +1,7 @@
 """What a test takes from the reference program: read off the sources, without running them.
 
-In: prompt, test, reference. Out: the classes that the prompt gives; whether a test uses a name of the reference. Kept for
-the problems judged last, since a problem has many samples.
+In: prompt, test, reference. Out: the classes that the prompt gives; whether a test uses a name of the reference. Both
+are kept for the problems judged last, since a problem has many samples.
 """
 
 from __future__ import annotations

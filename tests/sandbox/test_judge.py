@@ -13,7 +13,8 @@ import pytest
 from megatron_codex.errors import InputError
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox import judge as judge_module
-from megatron_codex.sandbox.judge import Judge, printable
+from megatron_codex.sandbox.conclusion import Judgement, printable
+from megatron_codex.sandbox.judge import Judge
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
 from megatron_codex.tagged import encode
@@ -216,7 +217,7 @@ def test_program_that_only_waited_is_judged_again_alone(pool: JudgePool, monkeyp
     seen: list[tuple[str, int]] = []
     original = Judge.judge
 
-    def recording(self: Judge, program: Program) -> judge_module.Judgement:
+    def recording(self: Judge, program: Program) -> Judgement:
         busy.append(1)
         judgement = original(self, program)
         seen.append((program.source, len(busy)))
@@ -246,7 +247,7 @@ def test_dead_worker_is_replaced_and_its_program_judged_again(pool: JudgePool) -
 def test_failure_of_the_sandbox_is_no_verdict_on_the_program(pool: JudgePool, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[float] = []
 
-    def failing(self: Judge, program: Program) -> judge_module.Judgement:
+    def failing(self: Judge, program: Program) -> Judgement:
         attempts.append(time.monotonic())
         raise judge_module.WorkerError("broken on purpose")
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 
 from megatron_codex.sandbox import judge as judge_module
+from megatron_codex.sandbox.conclusion import Judgement
 from megatron_codex.sandbox.jail import Limits
-from megatron_codex.sandbox.judge import Judge, Judgement
+from megatron_codex.sandbox.judge import Judge
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
 from megatron_codex.sandbox.worker import Ending, Worker
