@@ -7,7 +7,9 @@ In: values. Out: tagged JSON with four more tags, and back. Each side makes a va
   numbered in a table beside the message: one keeps its identity in a call, may hold itself, and may be changed there;
 * `n`, `e`, a named tuple of such a class, a member of such an enumeration; who has no such class takes the plain tuple,
   or the plain value of an IntEnum, which are equal to it;
-* `call`, `own`: a function of the sender, of the receiver: the other side gets a stub, each call of which is sent back.
+* `F`, a builtin function that a test hands over, by name;
+* `call`, `own`: any other function of the sender, of the receiver: the other side gets a stub, each call of which is
+  sent back. A function of the candidate's is only ever run there: given `eval`, a test might run text that it gets.
 The codec of plain data is tagged.py. Nothing here makes a class or runs code that came from the other side.
 """
 
@@ -28,6 +30,9 @@ TYPES: dict[str, type] = {
     name: value for name, value in vars(builtins).items() if type(value) is type and value.__name__ == name
 }
 TYPES["NoneType"] = type(None)
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    name: value for name, value in vars(builtins).items() if type(value) is types.BuiltinFunctionType
+}
 _MODULES_OF_FUNCTIONS = ("builtins", "functools", "operator")
 
 Row = list[Any]
@@ -36,6 +41,10 @@ Row = list[Any]
 
 class UnknownClassError(NotPlainData):
     """The receiver has no class of that name."""
+
+
+class HiddenMethodError(NotPlainData):
+    """A field has the name of a method: whoever asks the object would ask the sender, and tell him what it is asked."""
 
 
 class Stub:
@@ -55,8 +64,13 @@ class Border:
         self,
         find_class: Callable[[str], object],
         call: Callable[[int, tuple[Any, ...], dict[str, Any]], Any],
+        *,
+        is_candidate: bool = False,
     ) -> None:
         """find_class: what this side has under a class's name. call: runs the other side's function of a number."""
+        self._is_candidate = is_candidate
+        self._named: set[str] = set()
+        """Builtin functions that the tests handed over."""
         self._find_class = find_class
         self._call = call
         self._functions: list[Callable[..., Any]] = []
@@ -72,10 +86,21 @@ class Border:
         """The form of a function: a stub goes home, one of our own gets a number."""
         if type(function) is Stub:
             return {"own": function._number}
+        name = getattr(function, "__name__", None)
+        if type(name) is str and FUNCTIONS.get(name) is function and (name in self._named or not self._is_candidate):
+            self._named.add(name)
+            return {"F": name}
         if id(function) not in self._numbers:
             self._numbers[id(function)] = len(self._functions)
             self._functions.append(function)
         return {"call": self._numbers[id(function)]}
+
+    def builtin(self, name: Any) -> Callable[..., Any]:
+        """A builtin function by name; of a candidate's only what the tests had given it."""
+        if type(name) is not str or name not in FUNCTIONS or not (self._is_candidate or name in self._named):
+            raise NotPlainData("no such builtin function was handed over")
+        self._named.add(name)
+        return FUNCTIONS[name]
 
     def receive(self, number: Any) -> Stub:
         if type(number) is not int:
@@ -188,6 +213,8 @@ class Message:
             return tuple.__new__(named if named and tuple in named.__mro__ else tuple, map(self.decode, items))
         if tag == "e" and type(payload) is list and len(payload) == 3:
             return self._member(*payload)
+        if tag == "F":
+            return self._border.builtin(payload)
         if tag == "own":
             return self._border.function(payload)
         if tag == "call":
@@ -275,6 +302,8 @@ def _set_fields(value: Any, fields: dict[str, Any], *, gone: list[str]) -> None:
     for name, field in fields.items():
         if name in slots:
             slots[name].__set__(value, field)
+        elif type(name) is str and any(callable(vars(base).get(name)) for base in type(value).__mro__):
+            raise HiddenMethodError(f"the field {name} hides a method")
         elif type(name) is str and type(value).__dictoffset__:
             dictionary[name] = field
         else:

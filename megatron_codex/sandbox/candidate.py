@@ -78,7 +78,7 @@ class Caller:
     def __init__(self, channel: int, module: types.ModuleType) -> None:
         self._channel = channel
         self._turn = threading.Lock()
-        self.border = Border(partial(class_of, module), self._call_back)
+        self.border = Border(partial(class_of, module), self._call_back, is_candidate=True)
 
     def answer(self, call: dict[str, Any]) -> dict[str, Any]:
         """As answer(), with border.py's kinds of values and "objects", where there are any and they changed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from megatron_codex.sandbox.border import Border, Message, UnknownClassError
+from megatron_codex.sandbox.border import Border, HiddenMethodError, Message, UnknownClassError
 from megatron_codex.sandbox.exceptions import exception_of, form_of_exception
 from megatron_codex.sandbox.frames import BrokenFrame, read_frame, write_frame
 from megatron_codex.tagged import NotPlainData
@@ -77,7 +77,7 @@ class Remote:
             raise UnsupportedError(str(reply["unsupported"]))
         try:
             return self._result(reply, message, [*args, *kwargs.values()])
-        except UnknownClassError as error:
+        except (UnknownClassError, HiddenMethodError) as error:
             raise UnsupportedError(f"the answer is no plain data: {error}") from error
         except (NotPlainData, LookupError, TypeError, ValueError) as error:
             if error is self.raised:

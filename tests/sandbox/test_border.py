@@ -41,6 +41,11 @@ class Level(enum.IntEnum):
 class Colour(enum.Enum):
     RED = 1
     BLUE = 2
+class Keyed:
+    def same(self, other):
+        return False
+    def __eq__(self, other):
+        return self.same(other)
 class Counted:
     made = 0
     def __init__(self):
@@ -138,6 +143,10 @@ PASSING = {
         "from functools import partial\n"
         "assert f(lambda v: -v, sorted, partial(lambda x, y: x * y), str.lower) == [-1, [1, 3], 6, 'a', [2, 1]]",
     ),
+    "builtin_functions_in_are_ones_own": (
+        "return [args[0](['a', 'bc']), args[1] is max, args[2](3), args[0]]",
+        "assert f(len, max, repr) == [2, True, '3', len]",
+    ),
     "function_that_changes_the_test": (
         "for i in range(3): args[0](i)\nreturn args[0]",
         "seen = []\nadd = seen.append\nassert f(add) is add and seen == [0, 1, 2]",
@@ -186,10 +195,28 @@ REFUSED = {
         "unequal",
     ),
     "field_instead_of_a_method": (
-        "c = Counted()\nc.__dict__['__call__'] = 8\nreturn c",
-        "assert f()() == 8, 'the class decides'",
-        "wrong",
-        "the class decides",
+        "k = Keyed()\nk.same = lambda other: True\nreturn k",
+        "assert f() == Keyed()",
+        "unsupported",
+        "the field same hides a method",
+    ),
+    "argument_with_a_field_instead_of_a_method": (
+        "args[0].same = lambda other: True",
+        "k = Keyed()\nf(k)\nassert k == Keyed()",
+        "unsupported",
+        "the field same hides a method",
+    ),
+    "field_instead_of_a_special_method": (
+        "p = Pair()\np.__dict__['__eq__'] = lambda other: True\nreturn p",
+        "assert f() == Pair(1, 2)",
+        "unsupported",
+        "the field __eq__ hides a method",
+    ),
+    "builtin_function_that_runs_text": (
+        "return eval if args[0] else \"__import__('os')._exit(0)\"",
+        "run, text = f(1), f(0)\nassert run(text) == 5",
+        "died",
+        "",
     ),
     "callable_object": (
         "class Own:\n    def __call__(self): return 1\nreturn Own()",
@@ -350,6 +377,8 @@ class Slot:
         [["Node", [["data", {"T": "eval"}]]]],
         [["Node", [["data", {"T": []}]]]],
         [["Node", [["data", {"k": "nothing"}]]]],
+        [["Node", [["data", {"F": "eval"}]]]],
+        [["Node", [["__init__", 1]]]],
     ],
     ids=repr,
 )
