@@ -147,6 +147,10 @@ PASSING = {
         "return [args[0](['a', 'bc']), args[1] is max, args[2](3), args[0]]",
         "assert f(len, max, repr) == [2, True, '3', len]",
     ),
+    "function_with_the_name_of_a_builtin": (
+        "return args[0]([2, 1])",
+        "def sorted(x): return 'mine'\nassert f(sorted) == 'mine'",
+    ),
     "function_that_changes_the_test": (
         "for i in range(3): args[0](i)\nreturn args[0]",
         "seen = []\nadd = seen.append\nassert f(add) is add and seen == [0, 1, 2]",

@@ -121,6 +121,23 @@ def test_program_that_was_done_before_it_was_stopped_still_used_up_its_time(
         assert judge.judge(MODES[mode]("def f(): return 2")).verdict.verdict in ("wrong", "timeout")
 
 
+def test_checker_that_was_done_before_it_was_stopped_used_up_its_time(
+    pool: JudgePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Worker.wait
+    waited: list[int] = []
+
+    def late(self: Worker, run: int, *, timeout_s: float) -> Ending:
+        waited.append(run)
+        return replace(original(self, run, timeout_s=timeout_s), cpu_s=1.01 if len(waited) == 2 else 0.1)
+
+    monkeypatch.setattr(Worker, "wait", late)
+    program = replace(script("def f(): return 1"), checker="def check(*texts): return True")
+    with Judge(pool.sandbox, timeout_s=1) as judge:
+        verdict = judge.judge(program).verdict
+    assert (verdict.verdict, verdict.detail) == ("timeout", "test 1 of 1: the checker used up 1 s of CPU time")
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_cpu_time_of_all_threads_counts(mode: str, pool: JudgePool) -> None:
     with Judge(pool.sandbox, timeout_s=0.4) as judge:
