@@ -15,7 +15,14 @@ from megatron_codex.sandbox import calibration
 from megatron_codex.sandbox.calibration import REFERENCE_CPU_S, measure_cpu_factor, measure_cpu_s
 from megatron_codex.sandbox.judge import Judge
 from megatron_codex.sandbox.pool import JudgePool
+from megatron_codex.sandbox.probe import KernelFeatures, Sandbox, choose_sandbox
 from megatron_codex.sandbox.program import Program
+
+
+@pytest.fixture(scope="module")
+def sandbox(features: KernelFeatures) -> Sandbox:
+    """The strongest level here: what is tested does not depend on it."""
+    return choose_sandbox("judge", allow_level_b=True, features=features)
 
 
 @pytest.fixture(autouse=True)
@@ -64,20 +71,20 @@ def test_failed_measurement_is_told_with_its_remedy(workload: str, monkeypatch: 
         measure_cpu_factor()
 
 
-def test_factor_stretches_the_limits_and_stands_in_the_verdict(pool: JudgePool) -> None:
+def test_factor_stretches_the_limits_and_stands_in_the_verdict(sandbox: Sandbox) -> None:
     program = Program(source=BUSY, entry_point="f", io_examples=({"args": [], "kwargs": {}, "output": 1},))
-    with Judge(pool.sandbox, timeout_s=0.4) as judge:
+    with Judge(sandbox, timeout_s=0.4) as judge:
         verdict = judge.judge(program).verdict
         assert (verdict.verdict, verdict.cpu_factor) == ("timeout", 1.0), verdict
-    with Judge(pool.sandbox, timeout_s=0.4, cpu_factor=2.5) as judge:
+    with Judge(sandbox, timeout_s=0.4, cpu_factor=2.5) as judge:
         verdict = judge.judge(program).verdict
         assert (verdict.verdict, verdict.cpu_factor) == ("passed", 2.5), verdict
         assert (judge.limits.cpu_s, judge.limits.wall_s) == (1.0, 3.0)
 
 
-def test_pool_measures_when_it_is_given_no_factor(pool: JudgePool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pool_measures_when_it_is_given_no_factor(features: KernelFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "measure_cpu_s", lambda num_workers: num_workers * 2 * REFERENCE_CPU_S)
-    with JudgePool(2, cpu_factor=None, allow_level_b=True) as measured:
+    with JudgePool(2, cpu_factor=None, allow_level_b=True, features=features) as measured:
         assert measured.cpu_factor == 4.0
         assert all(judge.limits.cpu_s == 12.0 for judge in measured._judges)
 

@@ -15,6 +15,7 @@ from megatron_codex.sandbox.conclusion import Judgement
 from megatron_codex.sandbox.jail import Limits
 from megatron_codex.sandbox.judge import Judge
 from megatron_codex.sandbox.pool import JudgePool
+from megatron_codex.sandbox.probe import KernelFeatures, Sandbox, choose_sandbox
 from megatron_codex.sandbox.program import Program
 from megatron_codex.sandbox.worker import Ending, Worker
 
@@ -47,6 +48,12 @@ def script(source: str) -> Program:
 MODES = {"pair": pair, "batch": batch, "script": script}
 
 
+@pytest.fixture(scope="module")
+def sandbox(features: KernelFeatures) -> Sandbox:
+    """The strongest level here: what is tested does not depend on it."""
+    return choose_sandbox("judge", allow_level_b=True, features=features)
+
+
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
     with ExitStack() as stack:
@@ -56,7 +63,7 @@ def busy_loops(count: int) -> Iterator[None]:
         yield
 
 
-def test_verdicts_are_the_same_beside_busy_loops(pool: JudgePool) -> None:
+def test_verdicts_are_the_same_beside_busy_loops(features: KernelFeatures) -> None:
     programs = [
         pair(BUSY.format(0.15)),
         script(BUSY.format(0.15)),
@@ -66,17 +73,17 @@ def test_verdicts_are_the_same_beside_busy_loops(pool: JudgePool) -> None:
         batch("def f(): return 2"),
         script("def f(): 1 // 0"),
     ]
-    with busy_loops(4):
+    with busy_loops(4), JudgePool(2, timeout_s=0.4, allow_level_b=True, features=features) as pool:
         loaded = dict(pool.judge(programs))
     names = [loaded[index].verdict for index in range(len(programs))]
     assert names == ["passed", "passed", "timeout", "timeout", "passed", "wrong", "error"], loaded
     assert all("CPU time" in loaded[index].detail for index in (2, 3)), loaded
 
 
-def test_computing_program_gets_more_of_the_clock_on_the_wall(pool: JudgePool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computing_program_gets_more_of_the_clock(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its CPU limit is far above what it gets before the wall-clock limit, as on a machine that gives it a tenth."""
     monkeypatch.setattr(judge_module, "_PATIENCE", 50.0)
-    with Judge(pool.sandbox, timeout_s=5) as judge:
+    with Judge(sandbox, timeout_s=5) as judge:
         judge.limits = replace(judge.limits, wall_s=0.3)
         for mode in (pair, script):
             judgement = judge.judge(mode(BUSY.format(0.4)))
@@ -88,7 +95,7 @@ def test_computing_program_gets_more_of_the_clock_on_the_wall(pool: JudgePool, m
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_sleeping_program_gets_no_more_of_it(mode: str, pool: JudgePool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sleeping_program_gets_no_more_of_it(mode: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[float] = []
     original = Judge._judge_once
 
@@ -97,7 +104,7 @@ def test_sleeping_program_gets_no_more_of_it(mode: str, pool: JudgePool, monkeyp
         return original(self, program)
 
     monkeypatch.setattr(Judge, "_judge_once", counting)
-    with Judge(pool.sandbox, timeout_s=5) as judge:
+    with Judge(sandbox, timeout_s=5) as judge:
         judge.limits = replace(judge.limits, wall_s=0.6)
         judgement = judge.judge(MODES[mode](SLEEPS))
     assert (judgement.verdict.verdict, judgement.starved, runs) == ("timeout", True, [0.6]), judgement
@@ -105,7 +112,7 @@ def test_sleeping_program_gets_no_more_of_it(mode: str, pool: JudgePool, monkeyp
 
 @pytest.mark.parametrize("mode", MODES)
 def test_program_that_was_done_before_it_was_stopped_still_used_up_its_time(
-    mode: str, pool: JudgePool, monkeypatch: pytest.MonkeyPatch
+    mode: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the worker, on a busy machine, wakes too late."""
     original = Worker.wait
@@ -113,7 +120,7 @@ def test_program_that_was_done_before_it_was_stopped_still_used_up_its_time(
     def late(self: Worker, run: int, *, timeout_s: float) -> Ending:
         return replace(original(self, run, timeout_s=timeout_s), cpu_s=1.01)
 
-    with Judge(pool.sandbox, timeout_s=1) as judge:
+    with Judge(sandbox, timeout_s=1) as judge:
         assert judge.judge(MODES[mode]("def f(): return 1")).verdict.passed
         monkeypatch.setattr(Worker, "wait", late)
         verdict = judge.judge(MODES[mode]("def f(): return 1")).verdict
@@ -122,7 +129,7 @@ def test_program_that_was_done_before_it_was_stopped_still_used_up_its_time(
 
 
 def test_checker_that_was_done_before_it_was_stopped_used_up_its_time(
-    pool: JudgePool, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = Worker.wait
     waited: list[int] = []
@@ -133,34 +140,34 @@ def test_checker_that_was_done_before_it_was_stopped_used_up_its_time(
 
     monkeypatch.setattr(Worker, "wait", late)
     program = replace(script("def f(): return 1"), checker="def check(*texts): return True")
-    with Judge(pool.sandbox, timeout_s=1) as judge:
+    with Judge(sandbox, timeout_s=1) as judge:
         verdict = judge.judge(program).verdict
     assert (verdict.verdict, verdict.detail) == ("timeout", "test 1 of 1: the checker used up 1 s of CPU time")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_cpu_time_of_all_threads_counts(mode: str, pool: JudgePool) -> None:
-    with Judge(pool.sandbox, timeout_s=0.4) as judge:
+def test_cpu_time_of_all_threads_counts(mode: str, sandbox: Sandbox) -> None:
+    with Judge(sandbox, timeout_s=0.4) as judge:
         verdict = judge.judge(MODES[mode](THREADS)).verdict
     assert verdict.verdict == "timeout" and "CPU time" in verdict.detail
     assert 0.4 <= verdict.cpu_s < 0.8, "several cores at once, and a few milliseconds until the worker stops it"
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_program_has_the_recursion_of_a_script_of_its_own(mode: str, pool: JudgePool) -> None:
+def test_program_has_the_recursion_of_a_script_of_its_own(mode: str, sandbox: Sandbox) -> None:
     inside, outside = 950, 1000
-    with Judge(pool.sandbox) as judge:
+    with Judge(sandbox) as judge:
         assert judge.judge(MODES[mode](RECURSES.format(inside))).verdict.verdict == "passed"
         assert judge.judge(MODES[mode](RECURSES.format(outside))).verdict.verdict == "error"
     found = subprocess.run(
         [sys.executable, "-c", RECURSES.format(990) + "f()"], check=False, capture_output=True
     ).returncode
     assert found == 0, "the interpreter's own limit is 1000"
-    with Judge(pool.sandbox) as judge:
+    with Judge(sandbox) as judge:
         assert judge.judge(MODES[mode](RECURSES.format(990))).verdict.verdict == "passed"
 
 
-def test_failures_of_the_sandbox_are_reported_not_counted(pool: JudgePool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_of_the_sandbox_are_reported_not_counted(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice: the third attempt's verdict stands. Every time: infra. A sandbox that answers never is one, too."""
     failures = 2
     original = Worker.spawn
@@ -173,7 +180,7 @@ def test_failures_of_the_sandbox_are_reported_not_counted(pool: JudgePool, monke
         return original(self, role, descriptors, limits)
 
     monkeypatch.setattr(Worker, "spawn", failing)
-    with Judge(pool.sandbox) as judge:
+    with Judge(sandbox) as judge:
         failures = 2
         assert judge.judge(script("def f(): return 1")).verdict.verdict == "passed"
         failures = 3
