@@ -27,6 +27,7 @@ from megatron_codex.tagged import NotPlainData, decode, encode
 MODULE_NAME = "solution"
 MAX_ITERATOR_ITEMS = 100_000
 _MUTABLE = (list, dict, set, bytearray)
+_UNCHANGEABLE = frozenset({type(None), bool, int, float, complex, str, bytes, range})
 
 
 def serve(channel: int) -> NoReturn:
@@ -161,6 +162,8 @@ def _describe_value(value: Any, encode: Callable[[Any], Any]) -> dict[str, Any]:
 
 def _changes(args: list[Any], before: list[Any], encode: Callable[[Any], Any]) -> dict[str, Any]:
     """The arguments as they are now, where the function changed one in place: the caller's must change too."""
+    if all(type(each) in _UNCHANGEABLE for each in args):
+        return {}
     try:
         after = [encode(each) for each in args]
     except (NotPlainData, RecursionError) as error:
