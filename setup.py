@@ -1,4 +1,7 @@
-"""Packaging of megatron-codex: `pip install -e .` gives the library and builds csrc/cpu. `tools/` has the commands."""
+"""Packaging of megatron-codex: `pip install -e .` gives the library and builds csrc/cpu and csrc/sandbox.
+
+`tools/` has the commands.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import pyarrow
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "megatron_codex/__init__.py").read_text()).group(1)
@@ -43,6 +46,7 @@ EXTRAS = {
         "deepspeed==0.19.8",
         "nltk>=3.9",
         "pytest>=8.2",
+        "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "ruff>=0.11",
         "mypy>=1.15",
@@ -72,6 +76,15 @@ CPU_LIBRARY = Pybind11Extension(
     extra_compile_args=["-O3", "-Wall", "-Wextra"],
     optional=True,
 )
+# What stands between a judged program and the machine. Optional for other systems than Linux; the sandbox refuses to
+# run without it. Plain C and small, since each of its pages is in each program's process.
+JAIL = Extension(
+    "megatron_codex.sandbox._jail",
+    sources=sorted(str(path.relative_to(HERE)) for path in (HERE / "csrc/sandbox").glob("*.c")),
+    depends=[str(path) for path in (HERE / "csrc/sandbox").glob("*.h")],
+    extra_compile_args=["-O2", "-Wall", "-Wextra"],
+    optional=True,
+)
 ParallelCompile(default=0).install()  # a file a core
 
 setup(
@@ -84,11 +97,12 @@ setup(
     license_files=["LICENSE", "megatron_codex/tokenizer/LICENSE*"],
     python_requires=">=3.11",
     packages=find_packages(include=["megatron_codex", "megatron_codex.*"]),
-    ext_modules=[CPU_LIBRARY],
+    ext_modules=[CPU_LIBRARY, JAIL],
     package_data={
         "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
         "megatron_codex.planning": ["hardware/*.yaml"],
         "megatron_codex": ["py.typed"],
+        "megatron_codex.sandbox": ["_jail.pyi"],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

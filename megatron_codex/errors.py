@@ -138,7 +138,9 @@ def run_command(main: Callable[[], object]) -> None:
         if speaks:
             _say(str(error))
         sys.exit(EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_WORK_FAILED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:  # what is kept, by work that goes on where it was stopped
+            print(interrupt, file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of our stdout went away (`... | head`): not an error, and nothing more can be printed.

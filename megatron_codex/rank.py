@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 
+_RANKS = (
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+)
+"""What launchers set for each process. (A batch script has SLURM_PROCID and SLURM_NTASKS, but starts no ranks.)"""
+
 
 def launched_rank() -> str:
     """RANK, as torchrun and our launches set it; "0" for a process that nobody has launched as one of several."""
@@ -13,3 +20,39 @@ def launched_rank() -> str:
 def is_first_rank() -> bool:
     """Whether this process speaks for all of the run."""
     return launched_rank() == "0"
+
+
+def launched_share() -> tuple[int, int]:
+    """(number of this process, their count) among the processes of one command that share its work.
+
+    Counted are the ranks of mpirun (Open MPI, MPICH, Intel MPI) or of an srun step, and a SLURM array's tasks; both
+    together, where each task of an array starts ranks. (0, 1) where there is no launcher. A batch script itself is no
+    rank of the job, whatever --ntasks says. Raises: ValueError naming the variable that is no such number.
+    """
+    rank, size = 0, 1
+    for rank_name, size_name in _RANKS:
+        if rank_name in os.environ and size_name in os.environ:
+            rank, size = _number(rank_name), _number(size_name)
+            break
+    task, tasks = _array_task()
+    if not (0 <= rank < size and 0 <= task < tasks):
+        raise ValueError(f"rank {rank} of {size}, array task {task} of {tasks}")
+    return task * size + rank, tasks * size
+
+
+def _array_task() -> tuple[int, int]:
+    if "SLURM_ARRAY_TASK_ID" not in os.environ or "SLURM_ARRAY_TASK_COUNT" not in os.environ:
+        return 0, 1
+    number, count = _number("SLURM_ARRAY_TASK_ID"), _number("SLURM_ARRAY_TASK_COUNT")
+    first, step = _number("SLURM_ARRAY_TASK_MIN", 0), max(1, _number("SLURM_ARRAY_TASK_STEP", 1))
+    last = _number("SLURM_ARRAY_TASK_MAX", first + step * (count - 1))
+    if (number - first) % step or (last - first) // step + 1 != count:
+        raise ValueError("SLURM_ARRAY_TASK_ID is of an array whose numbers are not evenly spaced")
+    return (number - first) // step, count
+
+
+def _number(name: str, default: int = 0) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise ValueError(f"{name} is {text!r}, no number")
+    return int(text)

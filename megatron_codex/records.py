@@ -81,7 +81,14 @@ class Problem(_Record):
     context: str = ""
     """Imports and helper source before the signature."""
     io_examples: tuple[dict[str, Any], ...] = ()
-    """{"args": [...], "kwargs": {...}, "output" | "raises": ...} in tagged JSON (megatron_codex/tagged.py)."""
+    """{"args": [...], "kwargs": {...}, "output" | "raises": ...} in tagged JSON (megatron_codex/tagged.py); and how
+    they are compared: "tolerance", "relative_tolerance", "unordered", "message" (sandbox/comparison.py)."""
+    stdio_examples: tuple[dict[str, Any], ...] = ()
+    """{"input": "...", "output": "..."}: the completed prompt is a script that reads standard input and writes standard
+    output (entry_point may be empty); and how it is compared: "compare", "tolerance", "relative_tolerance"
+    (sandbox/output.py)."""
+    checker: str = ""
+    """Source that defines check(input, expected, actual) -> bool: it judges the output of stdio_examples instead."""
     source: str = ""
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +97,11 @@ class Problem(_Record):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "io_examples", tuple(self.io_examples))
+        object.__setattr__(self, "stdio_examples", tuple(self.stdio_examples))
+
+    @property
+    def has_tests(self) -> bool:
+        return bool(self.test.strip() or self.io_examples or self.stdio_examples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +135,8 @@ class Verdict(_Record):
     wall_s: float
     isolation: str
     """The sandbox level under which it ran."""
+    cpu_factor: float = 1.0
+    """By how much its limits were stretched for a slow processor (sandbox/calibration.py)."""
 
     @property
     def passed(self) -> bool:

@@ -19,18 +19,26 @@ class NotPlainData(ValueError):
     """The value is not of the exact builtin types, or exceeds a limit (or the JSON is not of this form)."""
 
 
-def encode(value: Any) -> Any:
+Extra = Callable[[Any], Any]
+"""For a value that is no plain data: its form. Raises NotPlainData where it has none."""
+ExtraBack = Callable[[Any, Any], Any]
+"""For a tag that stands for no plain data, and its payload: the value. Raises NotPlainData where there is none."""
+
+
+def encode(value: Any, extra: Extra | None = None) -> Any:
     """A JSON-able form of `value`. Raises NotPlainData for subclasses, objects, cycles, too deep or large values.
+
+    extra: what is asked for the forms of other values (sandbox/border.py).
 
     >>> encode((1, {"a": 2.5}))
     {'t': [1, {'d': [['a', {'f': '0x1.4000000000000p+1'}]]}]}
     """
-    return _Encoder().encode(value, 0)
+    return _Encoder(extra).encode(value, 0)
 
 
-def decode(data: Any) -> Any:
+def decode(data: Any, extra: ExtraBack | None = None) -> Any:
     """The value that encode() was given. Raises NotPlainData for anything encode() does not make."""
-    return _Decoder().decode(data, 0)
+    return _Decoder(extra).decode(data, 0)
 
 
 class _Counter:
@@ -48,6 +56,10 @@ class _Counter:
 
 
 class _Encoder(_Counter):
+    def __init__(self, extra: Extra | None) -> None:
+        super().__init__()
+        self._extra = extra
+
     def encode(self, value: Any, depth: int) -> Any:
         self.enter(depth)
         kind = type(value)
@@ -68,6 +80,8 @@ class _Encoder(_Counter):
         if kind is set or kind is frozenset:
             # Sorted by text, so that equal sets have equal forms whatever the hash seed.
             return {"s" if kind is set else "z": sorted(self._items(value, depth), key=repr)}
+        if self._extra is not None:
+            return self._extra(value)
         raise NotPlainData(f"not plain data: {kind.__name__}")
 
     def _items(self, values: Any, depth: int) -> list[Any]:
@@ -82,6 +96,10 @@ class _Encoder(_Counter):
 
 
 class _Decoder(_Counter):
+    def __init__(self, extra: ExtraBack | None) -> None:
+        super().__init__()
+        self._extra = extra
+
     def decode(self, data: Any, depth: int) -> Any:
         self.enter(depth)
         kind = type(data)
@@ -101,6 +119,8 @@ class _Decoder(_Counter):
         scalar = _DECODE_SCALAR.get(tag)
         if scalar is not None:
             return scalar(payload)
+        if self._extra is not None and tag != "d" and tag not in _CONTAINERS:
+            return self._extra(tag, payload)
         if type(payload) is not list:
             raise NotPlainData("not a tagged value")
         if tag == "d":

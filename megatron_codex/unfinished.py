@@ -27,7 +27,8 @@ from megatron_codex.files import atomic_file, require_absent, sync_directory
 logger = logging.getLogger(__name__)
 
 _FINGERPRINT, _LOCK, _PUBLISHING = "fingerprint.json", "lock", "publishing"
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre without its flock option, some NFS
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+"""What flock fails with where there are no locks: Lustre without its flock option, some NFS."""
 
 
 def partial_path(output: Path) -> Path:
@@ -70,9 +71,9 @@ def unfinished_work(
     if not directory.exists():
         _require_outputs_absent(outputs)
     elif not (directory / _LOCK).exists():
-        _require_same(directory, fingerprint)  # nothing is put into a stranger's folder, not even a lock
+        require_same_work(directory, fingerprint)  # nothing is put into a stranger's folder, not even a lock
     with _locked(directory):
-        _require_same(directory, fingerprint)
+        require_same_work(directory, fingerprint)
         work = Unfinished(directory)
         if not work.publishing:
             _require_outputs_absent(outputs)
@@ -94,7 +95,7 @@ def _require_outputs_absent(outputs: Sequence[Path]) -> None:
         require_absent(path)
 
 
-def _require_same(directory: Path, fingerprint: Mapping[str, Any]) -> None:
+def require_same_work(directory: Path, fingerprint: Mapping[str, Any]) -> None:
     """Raise InputError when the directory holds something else than this work, or nothing."""
     try:
         before = json.loads((directory / _FINGERPRINT).read_text(encoding="utf-8"))
@@ -149,7 +150,7 @@ def _lock(handle: IO[str], directory: Path) -> None:
         rule = f"another process{who} is at work on this output"
         raise InputError(str(directory), rule=rule, remedy="wait for it, or name another output") from error
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         logger.warning("%s: its file system has no locks; no second run on this output will be refused", directory)
 

@@ -11,4 +11,4 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-exec python -m pytest "$@"
+exec python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder "$@"

@@ -10,16 +10,24 @@ from megatron_codex.errors import WorkError, run_command
 from megatron_codex.evaluation.judge_samples import evaluate_samples
 from megatron_codex.log import configure_logging
 
+HUMAN_EVALS_NAMES = {
+    "problems": ("--problem-file", "--problem_file"),
+    "workers": ("--n-workers", "--n_workers"),
+    "timeout_s": ("--timeout",),
+}
+
 
 def main() -> None:
-    config = parse_command(EvaluationConfig, description=__doc__ or "")
+    config = parse_command(EvaluationConfig, description=__doc__ or "", positional="samples", aliases=HUMAN_EVALS_NAMES)
     configure_logging()
     summary = evaluate_samples(config)
+    if summary is None:
+        return  # a shard; the last to end speaks
     print(json.dumps(summary))
     if summary["verdicts"]["infra"]:
         raise WorkError(
-            f"{config.output}: {summary['verdicts']['infra']} samples could not be judged (verdict infra); "
-            "pass@k is of the others; see their detail and run again"
+            f"{config.results_file}: {summary['verdicts']['infra']} samples could not be judged (verdict infra); "
+            "pass@k is of the others; see their detail and run again: only these will be judged"
         )
 
 

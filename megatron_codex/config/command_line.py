@@ -13,7 +13,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -25,17 +25,29 @@ C = TypeVar("C")
 _OVERRIDE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*=")
 
 
-def parse_command(cls: type[C], argv: Sequence[str] | None = None, *, description: str = "") -> C:
+def parse_command(
+    cls: type[C],
+    argv: Sequence[str] | None = None,
+    *,
+    description: str = "",
+    positional: str = "",
+    aliases: Mapping[str, Sequence[str]] | None = None,
+) -> C:
     """Read a command's arguments (default: sys.argv) into `cls`.
 
     Every field that is not a section becomes a flag: `num_samples` -> --num-samples; a tuple takes several values or
     one comma list; a bool takes --x / --no-x. Sections are set by YAML or `section.key=value`.
+    positional: a field that may be given without its flag, too. aliases: further flags of fields, other tools' names.
     Raises: InputError for an unknown or malformed argument, ConfigError for faulty values.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     overrides = [arg for arg in argv if _OVERRIDE.match(arg) and re.split(r"[.=]", arg)[0] in names]
-    arguments = _parser(cls, description).parse_args([arg for arg in argv if arg not in overrides])
+    parser = _parser(cls, description, aliases or {})
+    if positional:
+        text = f"the same as --{positional.replace('_', '-')}"
+        parser.add_argument("positional", nargs="?", metavar=positional.upper(), help=text)
+    arguments = parser.parse_args([arg for arg in argv if arg not in overrides])
     tree: Tree = {}
     for path in arguments.config:
         merge_tree(tree, read_yaml(path))
@@ -44,6 +56,10 @@ def parse_command(cls: type[C], argv: Sequence[str] | None = None, *, descriptio
     for name in names:
         if hasattr(arguments, name):
             tree[name] = getattr(arguments, name)
+    if hasattr(arguments, "positional"):
+        if hasattr(arguments, positional):
+            raise InputError(positional, value=arguments.positional, rule="is given twice", remedy="give it once")
+        tree[positional] = arguments.positional
     return build_config(cls, tree, source=" + ".join(arguments.config))
 
 
@@ -66,7 +82,7 @@ class _OneLineParser(argparse.ArgumentParser):
         raise InputError(self.prog, rule=message, remedy="see --help")
 
 
-def _parser(cls: type[Any], description: str) -> argparse.ArgumentParser:
+def _parser(cls: type[Any], description: str, aliases: Mapping[str, Sequence[str]]) -> argparse.ArgumentParser:
     parser = _OneLineParser(
         description=description or (inspect.getdoc(cls) or "").split("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -84,8 +100,8 @@ def _parser(cls: type[Any], description: str) -> argparse.ArgumentParser:
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             _describe_section(parser, field.name, kind)
         else:
-            flag = "--" + field.name.replace("_", "-")
-            parser.add_argument(flag, dest=field.name, help=help_text + _default_text(field), **_flag_options(kind))
+            flags = ("--" + field.name.replace("_", "-"), *aliases.get(field.name, ()))
+            parser.add_argument(*flags, dest=field.name, help=help_text + _default_text(field), **_flag_options(kind))
     return parser
 
 

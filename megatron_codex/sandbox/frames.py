@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MAX_FRAME_BYTES = 8 << 20
@@ -30,10 +33,47 @@ def write_frame(descriptor: int, message: Any, *, deadline: float | None = None)
 
     Raises: BrokenFrame when it is too large, OSError (EPIPE, ECONNRESET) when the peer is gone, FrameTimeout.
     """
+    write_bytes(descriptor, pack_frame(message), deadline=deadline)
+
+
+def pack_frame(message: Any) -> bytes:
+    """A message as it is sent. Raises: BrokenFrame when it is too large."""
     body = json.dumps(message).encode()
     if len(body) > MAX_FRAME_BYTES:
         raise BrokenFrame(f"a message of {len(body)} bytes; at most {MAX_FRAME_BYTES} are allowed")
-    rest = memoryview(_HEADER.pack(len(body)) + body)
+    return _HEADER.pack(len(body)) + body
+
+
+def read_frame(descriptor: int, *, deadline: float | None = None) -> Any:
+    """Receive one message. Raises: EOFError when the peer is gone, BrokenFrame, FrameTimeout."""
+    size = _checked_size(read_bytes(descriptor, _HEADER.size, deadline=deadline))
+    return _parse(read_bytes(descriptor, size, deadline=deadline))
+
+
+class FrameReader:
+    """Receives messages of a non-blocking descriptor, as many at a time as have come."""
+
+    def __init__(self, descriptor: int, *, deadline: float) -> None:
+        """deadline: of time.monotonic(), for every message."""
+        self._descriptor, self._deadline = descriptor, deadline
+        self._buffer = bytearray()
+
+    def read(self) -> Any:
+        """The next message. Raises: as read_frame."""
+        size = _checked_size(self._take(_HEADER.size))
+        return _parse(self._take(size))
+
+    def _take(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._buffer += _read_some(self._descriptor, _READ_BYTES, self._deadline)
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+
+def write_bytes(descriptor: int, data: bytes, *, deadline: float | None = None) -> None:
+    """Send bytes as they are. Raises: OSError when the peer is gone, FrameTimeout."""
+    rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
@@ -41,23 +81,32 @@ def write_frame(descriptor: int, message: Any, *, deadline: float | None = None)
             _wait(descriptor, select.POLLOUT, deadline)
 
 
-def read_frame(descriptor: int, *, deadline: float | None = None) -> Any:
-    """Receive one message. Raises: EOFError when the peer is gone, BrokenFrame, FrameTimeout."""
-    (size,) = _HEADER.unpack(_read_exactly(descriptor, _HEADER.size, deadline))
+def read_bytes(descriptor: int, size: int, *, deadline: float | None = None) -> bytes:
+    """Receive this many bytes. Raises: EOFError when the peer is gone, FrameTimeout."""
+    parts = bytearray()
+    while len(parts) < size:
+        parts += _read_some(descriptor, min(size - len(parts), _READ_BYTES), deadline)
+    return bytes(parts)
+
+
+def _checked_size(header: bytes) -> int:
+    (size,) = _HEADER.unpack(header)
     if size > MAX_FRAME_BYTES:
         raise BrokenFrame(f"a message of {size} bytes was announced; at most {MAX_FRAME_BYTES} are allowed")
-    body = _read_exactly(descriptor, size, deadline)
+    return int(size)
+
+
+def _parse(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BrokenFrame(f"not JSON: {error}") from error
 
 
-def _read_exactly(descriptor: int, size: int, deadline: float | None) -> bytes:
-    parts = bytearray()
-    while len(parts) < size:
+def _read_some(descriptor: int, size: int, deadline: float | None) -> bytes:
+    while True:
         try:
-            part = os.read(descriptor, min(size - len(parts), _READ_BYTES))
+            part = os.read(descriptor, size)
         except BlockingIOError:
             _wait(descriptor, select.POLLIN, deadline)
             continue
@@ -65,8 +114,15 @@ def _read_exactly(descriptor: int, size: int, deadline: float | None) -> bytes:
             part = b""
         if not part:
             raise EOFError("the other process is gone")
-        parts += part
-    return bytes(parts)
+        return part
+
+
+@contextmanager
+def open_connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected ends, closed at the end of the block."""
+    first, second = socket.socketpair()
+    with first, second:
+        yield first, second
 
 
 def _wait(descriptor: int, event: int, deadline: float | None) -> None:

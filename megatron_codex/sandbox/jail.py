@@ -6,16 +6,19 @@ Out of lock_down: a process that can only compute. Order matters throughout; eac
 
 from __future__ import annotations
 
-import fcntl
+import json
 import math
 import os
 import resource
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from megatron_codex.sandbox import kernel, landlock, root_directory, seccomp
+from megatron_codex.sandbox import _jail, kernel, root_directory, seccomp
+from megatron_codex.sandbox.cell import Place, open_own_mounts
+from megatron_codex.sandbox.messages import KernelLimits
 
 Level = Literal["A", "B"]
 
@@ -33,6 +36,8 @@ _SPARE_IDS = 0x70000000
 """Spare users are numbered from here where the host has the whole range: no real account lies there."""
 _CAP_SYS_ADMIN = 21
 _STACK_BYTES = 16 << 20
+FIRST_DESCRIPTOR = 3
+"""Of those that a program's process is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +55,21 @@ class JailPlan:
     project: str | None = None
     """Trace profile: directory copied to /project."""
 
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, message: bytes) -> JailPlan:
+        return cls(**json.loads(message))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of one program. cpu_s and wall_s are enforced by the zygote; the kernel's own CPU limit is a backstop."""
+    """Of one program. cpu_s and wall_s are enforced by the worker; the kernel's own CPU limit is a backstop."""
 
     cpu_s: float
     wall_s: float
+    """Of a program that sleeps; one that a busy machine lets wait has longest_s."""
     memory_bytes: int
     """Address space of a process."""
     file_bytes: int = 16 << 20
@@ -65,17 +78,21 @@ class Limits:
     """Processes and threads of the worker's user (of its user namespace, at level A)."""
     num_open_files: int = 64
 
+    @property
+    def longest_s(self) -> float:
+        """Wall time after which a program has ended, whatever it does (csrc/sandbox/worker.c)."""
+        return 10 * self.wall_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Jail:
     """What enter_jail leaves for lock_down: everything that is the same for each program."""
 
     plan: JailPlan
-    readable: tuple[str, ...]
-    scratch: str
-    """Where a program finds its private tmpfs (level A)."""
+    place: Place
     system_calls: bytes
     """The seccomp filter."""
+    own_pidfd: int
 
 
 def enter_jail(plan: JailPlan) -> Jail:
@@ -86,7 +103,8 @@ def enter_jail(plan: JailPlan) -> Jail:
     pass (a pyenv in a home of mode 700). Another user builds it inside the user namespace, and at level B has none.
     Raises: OSError naming the call that the kernel refused.
     """
-    own_proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    # The new root directory of a judge has no /proc; its programs' processes close this descriptor.
+    processes = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     spare = spare_user()
     is_root = _has_capability(_CAP_SYS_ADMIN)
     if is_root:
@@ -95,49 +113,76 @@ def enter_jail(plan: JailPlan) -> Jail:
     if spare is not None:
         _become(spare)
     if plan.level == "A":
-        _enter_namespaces(own_proc)
+        _enter_namespaces(processes)
         kernel.die_with_parent()
         if not is_root:
             _enter_root(plan, owner=None)
         if plan.profile == "trace":
             root_directory.mount_own_processes()
         socket.sethostname("jail")
-    os.close(own_proc)
     kernel.drop_bounding_capabilities()
+    kernel.forbid_new_privileges()
+    if plan.profile == "judge":
+        seccomp.install_filter(seccomp.worker_filter(kernel.architecture()))
     readable = root_directory.without_nested(_shown(plan))
+    place = Place(
+        profile=plan.profile,
+        landlock_abi=plan.landlock_abi,
+        readable=tuple(readable),
+        list_only=tuple(plan.list_only),
+        scratch=root_directory.scratch_directory(readable),
+        processes=processes,
+        mounts=open_own_mounts(processes) if plan.level == "A" else None,
+    )
     return Jail(
         plan=plan,
-        readable=tuple(readable),
-        scratch=root_directory.scratch_directory(readable),
-        system_calls=seccomp.filter_for_this_machine(plan.profile),
+        place=place,
+        system_calls=seccomp.program_filter(plan.profile, kernel.architecture()),
+        own_pidfd=os.pidfd_open(os.getpid()),
     )
 
 
-def unshare_pid_namespace(own_pidfd: int) -> None:
-    """Make the next fork the first process of a new pid namespace.
+def serve(
+    jail: Jail, connection: int, driver: int, build_cell: Callable[[], tuple[int, int, int]]
+) -> tuple[bytes, int] | None:
+    """Fork a jailed child for each request; returns in the children, and None when the driver is gone (worker.c)."""
+    return _jail.serve(
+        connection=connection,
+        driver=driver,
+        own_pidfd=jail.own_pidfd if jail.plan.level == "A" else -1,
+        directory=jail.place.scratch,
+        filter=jail.system_calls,
+        build_cell=build_cell,
+    )
 
-    setns back to our own first: a second unshare is refused while the first is pending.
+
+def lock_down(jail: Jail, ruleset: int, limits: KernelLimits, *, descriptors: tuple[int, ...], output: int) -> None:
+    """Close the jail around this process. descriptors become 3, 4, ..., output 1 and 2; all others but 0 are closed.
+
+    Raises: OSError at the first step refused.
     """
-    kernel.enter_namespaces(own_pidfd, kernel.NEW_PID)
-    kernel.unshare(kernel.NEW_PID)
+    allowed = tuple((kind, _at_most(value, resource.getrlimit(kind)[1])) for kind, value in limits)
+    _jail.lock_down(output=output, descriptors=descriptors, limits=allowed, ruleset=ruleset, filter=jail.system_calls)
 
 
-def lock_down(jail: Jail, limits: Limits, *, descriptors: list[int], stdout: int | None) -> None:
-    """Close the jail around this freshly forked process. `descriptors` become 3, 4, ...; all others are closed.
-
-    stdout: descriptor for 1 and 2 (None: /dev/null). 0 is empty. Raises OSError at the first step refused.
-    """
-    kernel.die_with_parent()
-    writable = _enter_own_mounts(jail)
-    # After the mounts: Landlock's rules name inodes, and the fresh tmpfs has a new one.
-    ruleset = _build_ruleset(jail, writable)
-    ruleset = _arrange(descriptors, stdout, ruleset)
-    _set_limits(jail.plan, limits)
-    kernel.drop_capabilities()
-    kernel.forbid_new_privileges()
-    landlock.restrict_self(ruleset)
-    os.close(ruleset)
-    seccomp.install_filter(jail.system_calls)
+def kernel_limits(level: Level, limits: Limits) -> KernelLimits:
+    """What the kernel itself is to enforce; CPU time as a backstop of the worker's own limit."""
+    values = {
+        # Not 0, which a core_pattern that is a pipe ignores: of 1 the kernel makes no dump of either kind.
+        resource.RLIMIT_CORE: 1,
+        resource.RLIMIT_AS: limits.memory_bytes,
+        resource.RLIMIT_CPU: math.ceil(limits.cpu_s) + 1,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: limits.num_open_files,
+        resource.RLIMIT_STACK: _STACK_BYTES,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if level == "A":
+        # Counted over the user namespace. At level B it would count every process of the user on this host; there a
+        # program can make threads only, and the address space holds few of them.
+        values[resource.RLIMIT_NPROC] = limits.num_processes
+    return tuple(values.items())
 
 
 def spare_user() -> int | None:
@@ -159,21 +204,6 @@ def _enter_root(plan: JailPlan, *, owner: int | None) -> None:
     root_directory.enter_root_directory(_shown(plan), project=plan.project, owner=owner)
 
 
-def _enter_own_mounts(jail: Jail) -> list[str]:
-    """Mounts of this program alone (level A); returns the directories it may write to."""
-    if jail.plan.level == "B":
-        os.chdir("/")
-        return []
-    kernel.unshare(kernel.NEW_MOUNT)
-    if jail.plan.profile == "trace":
-        root_directory.mount_own_processes()
-        os.chdir(root_directory.PROJECT)
-        return [*root_directory.WRITABLE_BY_PROJECTS]
-    root_directory.mount_scratch(jail.scratch)
-    os.chdir(jail.scratch)
-    return [jail.scratch]
-
-
 def _become(user: int) -> None:
     os.setgroups([])
     os.setresgid(user, user, user)
@@ -181,13 +211,12 @@ def _become(user: int) -> None:
     kernel.set_dumpable()
 
 
-def _enter_namespaces(own_proc: int) -> None:
+def _enter_namespaces(processes: int) -> None:
     """New namespaces of every kind, one user mapped, and the fork that makes the pid namespace ours."""
     uid, gid = os.geteuid(), os.getegid()
     kernel.unshare(_ALL_NAMESPACES)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{_INNER_ID} {uid} 1"), ("gid_map", f"{_INNER_ID} {gid} 1")):
-        # Relative to our own /proc directory: the new root, which root enters first, has no /proc.
-        descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=own_proc)
+        descriptor = os.open(f"self/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=processes)
         os.write(descriptor, text.encode())
         os.close(descriptor)
     child = os.fork()
@@ -203,51 +232,5 @@ def _has_capability(number: int) -> bool:
     return bool(int(effective.split()[1], 16) >> number & 1)
 
 
-def _build_ruleset(jail: Jail, writable: list[str]) -> int:
-    trace = jail.plan.profile == "trace"
-    return landlock.build_ruleset(
-        jail.plan.landlock_abi,
-        read=[*jail.readable, "/dev/urandom", "/dev/random", *(["/proc", "/etc"] if trace else [])],
-        list_only=jail.plan.list_only,
-        write=[*writable, "/dev/null", "/dev/zero"],
-        processes=trace,
-    )
-
-
-def _arrange(descriptors: list[int], stdout: int | None, ruleset: int) -> int:
-    """Put descriptors at 3, 4, ..., the ruleset after them, nothing else; returns the ruleset's new number."""
-    wanted = [*descriptors, ruleset]
-    above = 3 + len(wanted)
-    null = os.open("/dev/null", os.O_RDWR)
-    sources = [fcntl.fcntl(each, fcntl.F_DUPFD, above) for each in wanted]
-    output = fcntl.fcntl(stdout if stdout is not None else null, fcntl.F_DUPFD, above)
-    empty = fcntl.fcntl(null, fcntl.F_DUPFD, above)
-    os.dup2(empty, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    for number, source in enumerate(sources, 3):
-        os.dup2(source, number, inheritable=False)
-    kernel.close_descriptors_from(above)
-    return above - 1
-
-
-def _set_limits(plan: JailPlan, limits: Limits) -> None:
-    cpu_s = math.ceil(limits.cpu_s) + 1
-    values = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_AS: limits.memory_bytes,
-        resource.RLIMIT_CPU: cpu_s,
-        resource.RLIMIT_FSIZE: limits.file_bytes,
-        resource.RLIMIT_NOFILE: limits.num_open_files,
-        resource.RLIMIT_STACK: _STACK_BYTES,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-    }
-    if plan.level == "A":
-        # Counted over the user namespace. At level B it would count every process of the user on this host; there a
-        # program can make threads only, and the address space holds few of them.
-        values[resource.RLIMIT_NPROC] = limits.num_processes
-    for kind, value in values.items():
-        _, hard = resource.getrlimit(kind)
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bound, bound))
+def _at_most(value: int, highest: int) -> int:
+    return value if highest == resource.RLIM_INFINITY else min(value, highest)

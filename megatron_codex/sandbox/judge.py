@@ -1,77 +1,102 @@
 """The judge: does a program pass its tests? One worker process, one program at a time.
 
-In: a Program. Out: a Judgement, whose Verdict only this, trusted, process writes. Two modes:
+In: a Program. Out: a Judgement, whose Verdict only this, trusted, process writes. Three modes:
 * pair (arbitrary tests): a jailed tester runs the tests and calls the function, which lives in a jailed candidate
   process; tests and expected values never enter the candidate's. The tester's word counts only with the nonce it was
   given, exit code 0 and at least one call.
-* batch (io_examples): one jailed candidate gets all arguments at once; answers are compared here.
+* batch (io_examples): one jailed candidate gets all arguments at once; answers are compared here;
+* script (stdio_examples): script_judge.py.
 Limits are CPU time, with a wall-clock backstop. Source: docs/security.md.
 """
 
 from __future__ import annotations
 
 import secrets
-import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any
 
-from megatron_codex.records import VERDICT_NAMES, Verdict, VerdictName
 from megatron_codex.sandbox.comparison import describe_exception, difference
-from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout, read_frame, write_frame
+from megatron_codex.sandbox.conclusion import Conclusions, Judgement, is_said_by
+from megatron_codex.sandbox.frames import (
+    BrokenFrame,
+    FrameReader,
+    FrameTimeout,
+    open_connection,
+    read_frame,
+    write_frame,
+)
 from megatron_codex.sandbox.jail import Limits
-from megatron_codex.sandbox.probe import Sandbox
+from megatron_codex.sandbox.messages import Ending
 from megatron_codex.sandbox.program import Program
-from megatron_codex.sandbox.worker import Ending, Worker, WorkerError
+from megatron_codex.sandbox.script_judge import judge_script
+from megatron_codex.sandbox.worker import Isolation, ProgramWorker, WorkerError
 from megatron_codex.tagged import NotPlainData
 
 DEFAULT_TIMEOUT_S = 3.0
 """Codex paper, appendix of the evaluation: 3.0 seconds a program."""
 DEFAULT_MEMORY_BYTES = 1 << 30
 _MAX_ATTEMPTS = 3
-_DRIVER_GRACE_S = 10.0
-_MAX_DETAIL_CHARS = 300
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """A Verdict, and whether it stands as it is.
-
-    starved: it timed out by the clock on the wall without using up its CPU time, which a busy machine alone may cause:
-    to be run again with nothing beside it.
-    """
-
-    verdict: Verdict
-    starved: bool = False
+_DRIVER_GRACE_S = 30.0
 
 
 class Judge:
     """One worker process and what it says of programs. Not for use from several threads at once."""
 
     def __init__(
-        self, sandbox: Sandbox, *, timeout_s: float = DEFAULT_TIMEOUT_S, memory_bytes: int = DEFAULT_MEMORY_BYTES
+        self,
+        sandbox: Isolation,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        cpu_factor: float = 1.0,
     ) -> None:
-        """timeout_s: CPU time of the candidate for all its tests, and of the tests; twice that and 1 s on the clock."""
+        """timeout_s: CPU time of the candidate for all its tests, and of the tests; twice that and 1 s on the clock.
+
+        cpu_factor: times timeout_s, for a slow processor (calibration.py); it stands in every verdict.
+        """
         self.sandbox = sandbox
-        self.limits = Limits(cpu_s=timeout_s, wall_s=2 * timeout_s + 1, memory_bytes=memory_bytes)
-        self._worker: Worker | None = None
+        self.cpu_factor = cpu_factor
+        cpu_s = timeout_s * cpu_factor
+        self.limits = Limits(cpu_s=cpu_s, wall_s=2 * cpu_s + 1, memory_bytes=memory_bytes)
+        self._worker: ProgramWorker | None = None
+        self._busy = self._interrupted = False
 
     def judge(self, program: Program) -> Judgement:
         """Judge one program; a failure of the sandbox itself is tried again in a new worker, then reported as infra."""
+        self._busy = True
+        try:
+            return self._judge(program)
+        finally:
+            self._busy = False
+
+    def _judge(self, program: Program) -> Judgement:
         attempt = 0
         while True:
             attempt += 1
             started = time.monotonic()
             try:
                 judgement = self._judge_once(program)
+            except BrokenFrame as error:  # the program, or what goes with it, is too large to be sent
+                self.close()
+                return self._conclusions.judgement("unsupported", str(error), 0.0, started)
             except (WorkerError, FrameTimeout, OSError) as error:
                 self.close()
-                judgement = self._judgement("infra", f"{type(error).__name__}: {error}", 0.0, started)
-            if judgement.verdict.verdict != "infra" or attempt == _MAX_ATTEMPTS:
+                judgement = self._conclusions.judgement("infra", f"{type(error).__name__}: {error}", 0.0, started)
+            if judgement.verdict.verdict != "infra" or attempt == _MAX_ATTEMPTS or self._interrupted:
                 return judgement
+
+    def interrupt(self) -> None:
+        """From another thread: end the program being judged, if any, with its worker; it is judged infra."""
+        self._interrupted = True
+        worker = self._worker
+        if self._busy and worker is not None:
+            worker.kill()
+
+    @property
+    def _conclusions(self) -> Conclusions:
+        return Conclusions(sandbox=self.sandbox, limits=self.limits, cpu_factor=self.cpu_factor)
 
     def close(self) -> None:
         """End the worker process; the next judge() starts another."""
@@ -87,20 +112,24 @@ class Judge:
 
     def _judge_once(self, program: Program) -> Judgement:
         if self._worker is None:
-            self._worker = self.sandbox.start_worker()
+            self._worker = self.sandbox.start_worker(self.limits)
+        if self._interrupted:
+            raise WorkerError("interrupted")
         judgement = None
         if program.io_examples:
             judgement = self._judge_batch(self._worker, program)
         if program.test.strip() and (judgement is None or judgement.verdict.passed):
             judgement = self._judge_pair(self._worker, program)
+        if program.stdio_examples and (judgement is None or judgement.verdict.passed):
+            judgement = judge_script(self._worker, program, self._conclusions, grace_s=_DRIVER_GRACE_S)
         assert judgement is not None
         return judgement
 
-    def _judge_batch(self, worker: Worker, program: Program) -> Judgement:
+    def _judge_batch(self, worker: ProgramWorker, program: Program) -> Judgement:
         started = time.monotonic()
-        deadline = started + self.limits.wall_s + _DRIVER_GRACE_S
-        with _connection() as (ours, theirs):
-            run = worker.spawn("candidate", [theirs.fileno()], self.limits)
+        deadline = started + self.limits.longest_s + _DRIVER_GRACE_S
+        with open_connection() as (ours, theirs):
+            run = worker.spawn(b"candidate", [theirs.fileno()], self.limits)
             theirs.close()
             ours.setblocking(False)
             try:
@@ -111,17 +140,18 @@ class Judge:
                 outcome = ("unsupported", str(error))
         worker.stop(run)
         ending = worker.wait(run, timeout_s=_DRIVER_GRACE_S)
-        return self._conclude(*outcome, ending, started)
+        return self._conclusions.of_ending(*outcome, ending, started)
 
     def _ask_all(self, channel: int, program: Program, deadline: float) -> tuple[str, str]:
-        write_frame(channel, {"source": program.source, "entry_point": program.entry_point}, deadline=deadline)
         calls = [{"args": each["args"], "kwargs": each.get("kwargs", {})} for each in program.io_examples]
-        write_frame(channel, {"calls": calls}, deadline=deadline)
-        loaded = _answer_of(read_frame(channel, deadline=deadline))
+        job = {"source": program.source, "entry_point": program.entry_point, "calls": calls}
+        write_frame(channel, job, deadline=deadline)
+        answers = FrameReader(channel, deadline=deadline)
+        loaded = _answer_of(answers.read())
         if "raised" in loaded:
             return "error", describe_exception(loaded)
         for number, example in enumerate(program.io_examples, 1):
-            answer = _answer_of(read_frame(channel, deadline=deadline))
+            answer = _answer_of(answers.read())
             if "unsupported" in answer:
                 return "unsupported", str(answer["unsupported"])
             fault = difference(answer, example)
@@ -130,21 +160,22 @@ class Judge:
                 return name, f"call {number} of {len(calls)}: {fault}"
         return "passed", ""
 
-    def _judge_pair(self, worker: Worker, program: Program) -> Judgement:
+    def _judge_pair(self, worker: ProgramWorker, program: Program) -> Judgement:
         started = time.monotonic()
-        deadline = started + self.limits.wall_s + _DRIVER_GRACE_S
+        deadline = started + self.limits.longest_s + _DRIVER_GRACE_S
         nonce = secrets.token_hex(16)
         job = {
             "references": program.references,
+            "classes": program.classes,
             "test": program.test,
             "entry_point": program.entry_point,
             "nonce": nonce,
         }
-        with _connection() as (for_tester, for_candidate), _connection() as (report, report_end):
-            candidate = worker.spawn("candidate", [for_candidate.fileno()], self.limits)
+        with open_connection() as (for_tester, for_candidate), open_connection() as (report, report_end):
+            candidate = worker.spawn(b"candidate", [for_candidate.fileno()], self.limits)
             for_candidate.close()
             _send_program(for_tester, program, deadline)
-            tester = worker.spawn("tester", [for_tester.fileno(), report_end.fileno()], self.limits)
+            tester = worker.spawn(b"tester", [for_tester.fileno(), report_end.fileno()], self.limits)
             for_tester.close()
             report_end.close()
             report.setblocking(False)
@@ -152,64 +183,26 @@ class Judge:
             tester_ending = worker.wait(tester, timeout_s=_DRIVER_GRACE_S)
         worker.stop(candidate)
         ending = worker.wait(candidate, timeout_s=_DRIVER_GRACE_S)
+        trusted = said if _is_trusted(said, nonce) and tester_ending.exit == 0 else None
+        return self._conclude_pair(trusted, tester_ending, ending, started)
+
+    def _conclude_pair(
+        self, said: dict[str, Any] | None, tester_ending: Ending, ending: Ending, started: float
+    ) -> Judgement:
+        say = self._conclusions
         if tester_ending.setup_error:
-            return self._judgement("infra", tester_ending.setup_error, ending.cpu_s, started)
-        if tester_ending.stopped == "cpu" and ending.stopped in ("", "asked"):
+            return say.judgement("infra", tester_ending.setup_error, ending.cpu_s, started)
+        if (tester_ending.stopped == "cpu" or say.is_over(tester_ending)) and ending.stopped in ("", "asked"):
             # The tests themselves took too long: with answers that are costly to check, or by their nature.
-            return self._judgement("timeout", f"the tests {self._limit_text('cpu')}", ending.cpu_s, started)
+            return say.judgement("timeout", f"the tests {say.limit_text('cpu')}", ending.cpu_s, started)
         if tester_ending.stopped == "wall" and ending.stopped in ("", "asked"):
-            return self._judgement("timeout", self._limit_text("wall"), ending.cpu_s, started, starved=True)
-        if not _is_trusted(said, nonce) or tester_ending.exit != 0:
-            if ending.stopped in ("cpu", "wall"):
-                return self._conclude("died", "", ending, started)
-            return self._judgement(
-                "infra", f"the tester gave no verdict (exit {tester_ending.exit})", ending.cpu_s, started
-            )
-        return self._conclude(said["verdict"], said["detail"], ending, started)
-
-    def _conclude(self, name: str, detail: str, ending: Ending, started: float) -> Judgement:
-        """Put together what was seen of a candidate's answers and how its process ended."""
-        if ending.setup_error:
-            return self._judgement("infra", ending.setup_error, ending.cpu_s, started)
-        if name != "died":
-            return self._judgement(name, detail, ending.cpu_s, started)
+            return say.judgement("timeout", say.limit_text("wall"), ending.cpu_s, started, starved=True)
+        if said is not None:
+            return say.of_ending(said["verdict"], said["detail"], ending, started)
         if ending.stopped in ("cpu", "wall"):
-            detail, starved = self._limit_text(ending.stopped), ending.stopped == "wall"
-            return self._judgement("timeout", detail, ending.cpu_s, started, starved=starved)
-        if ending.exit == -signal.SIGKILL and ending.cpu_s >= self.limits.cpu_s:
-            return self._judgement("timeout", self._limit_text("cpu"), ending.cpu_s, started)
-        if ending.exit == -signal.SIGKILL and not ending.stopped and self.sandbox.level == "A":
-            # Pid 1 of a pid namespace cannot be killed from inside: the host did it, out of memory perhaps.
-            return self._judgement("infra", "its process was killed from outside", ending.cpu_s, started)
-        return self._judgement("died", f"{detail} ({_describe_exit(ending)})", ending.cpu_s, started)
-
-    def _limit_text(self, kind: str) -> str:
-        if kind == "cpu":
-            return f"used up {self.limits.cpu_s:g} s of CPU time"
-        return f"gave no verdict within {self.limits.wall_s:g} s"
-
-    def _judgement(self, name: str, detail: str, cpu_s: float, started: float, *, starved: bool = False) -> Judgement:
-        verdict = Verdict(
-            verdict=cast(VerdictName, name),
-            detail=printable(detail),
-            cpu_s=round(cpu_s, 6),
-            wall_s=round(time.monotonic() - started, 6),
-            isolation=self.sandbox.isolation,
-        )
-        return Judgement(verdict=verdict, starved=starved)
-
-
-def printable(text: str) -> str:
-    """One short line without control characters or lone surrogates: the text may come from a hostile program."""
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_MAX_DETAIL_CHARS])
-    return shown if len(text) <= _MAX_DETAIL_CHARS else shown + "..."
-
-
-@contextmanager
-def _connection() -> Iterator[tuple[socket.socket, socket.socket]]:
-    first, second = socket.socketpair()
-    with first, second:
-        yield first, second
+            return say.of_ending("died", "", ending, started)
+        detail = f"the tester gave no verdict (exit {tester_ending.exit})"
+        return say.judgement("infra", detail, ending.cpu_s, started)
 
 
 def _send_program(end: socket.socket, program: Program, deadline: float) -> None:
@@ -230,22 +223,10 @@ def _ask_tester(report: int, job: dict[str, Any], deadline: float) -> Any:
 
 
 def _is_trusted(said: Any, nonce: str) -> bool:
-    if type(said) is not dict or said.get("nonce") != nonce or said.get("verdict") not in VERDICT_NAMES:
-        return False
-    return bool(said["verdict"] != "passed" or said["num_calls"] >= 1)
+    return is_said_by(said, nonce) and bool(said["verdict"] != "passed" or said["num_calls"] >= 1)
 
 
 def _answer_of(frame: Any) -> dict[str, Any]:
     if type(frame) is not dict:
         raise NotPlainData("the answer is malformed")
     return frame
-
-
-def _describe_exit(ending: Ending) -> str:
-    if ending.exit < 0:
-        return (
-            f"signal {signal.Signals(-ending.exit).name}"
-            if -ending.exit in set(signal.Signals)
-            else f"signal {-ending.exit}"
-        )
-    return f"exit code {ending.exit}"

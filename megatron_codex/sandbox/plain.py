@@ -6,6 +6,7 @@ A Counter equals a dict and a namedtuple a tuple, so a correct program may well 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from megatron_codex.tagged import MAX_DEPTH, NotPlainData
@@ -13,27 +14,32 @@ from megatron_codex.tagged import MAX_DEPTH, NotPlainData
 _EXACT_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range})
 
 
-def as_plain(value: Any, depth: int = 0) -> Any:
+def as_plain(value: Any, depth: int = 0, *, keep: Callable[[Any], bool] | None = None) -> Any:
     """The value with every subclass of a builtin type replaced by that type, NumPy scalars by Python's.
 
+    keep: says which other values stay as they are.
     Raises: NotPlainData for anything else, and beyond tagged.MAX_DEPTH.
     """
     kind = type(value)
-    if kind in _EXACT_SCALARS:
+    if kind in _EXACT_SCALARS or (keep is not None and keep(value)):
         return value
     if depth > MAX_DEPTH:
         raise NotPlainData(f"nested deeper than {MAX_DEPTH}")
     bases = kind.__mro__
+
+    def plain(item: Any) -> Any:
+        return as_plain(item, depth + 1, keep=keep)
+
     if list in bases:
-        return [as_plain(item, depth + 1) for item in list.__iter__(value)]
+        return [plain(item) for item in list.__iter__(value)]
     if tuple in bases:
-        return tuple([as_plain(item, depth + 1) for item in tuple.__iter__(value)])
+        return tuple([plain(item) for item in tuple.__iter__(value)])
     if dict in bases:
-        return {as_plain(key, depth + 1): as_plain(item, depth + 1) for key, item in dict.items(value)}
+        return {plain(key): plain(item) for key, item in dict.items(value)}
     if set in bases:
-        return {as_plain(item, depth + 1) for item in set.__iter__(value)}
+        return {plain(item) for item in set.__iter__(value)}
     if frozenset in bases:
-        return frozenset([as_plain(item, depth + 1) for item in frozenset.__iter__(value)])
+        return frozenset([plain(item) for item in frozenset.__iter__(value)])
     return _plain_scalar(value, kind, bases)
 
 

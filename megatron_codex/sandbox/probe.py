@@ -13,12 +13,15 @@ from functools import cache
 from pathlib import Path
 
 from megatron_codex.errors import WorkError
-from megatron_codex.sandbox import kernel, landlock
-from megatron_codex.sandbox.jail import JailPlan, Level, spare_user
+from megatron_codex.sandbox import kernel, landlock, project_files
+from megatron_codex.sandbox.control_group import make_control_group
+from megatron_codex.sandbox.jail import JailPlan, Level, Limits, spare_user
 from megatron_codex.sandbox.seccomp import ProfileName
-from megatron_codex.sandbox.worker import JailRefusedError, Worker
+from megatron_codex.sandbox.worker import JailRefusedError, Worker, WorkerError
 
 MIN_LANDLOCK_ABI = {"A": 1, "B": 6}
+_WORKER_BYTES, _WORKER_PROCESSES = 512 << 20, 32
+"""Of a worker itself, its programs' shared pages and scratch files included."""
 PACKAGES = ("numpy",)
 """Packages outside the standard library that programs may import (a dependency of this one, so always there)."""
 
@@ -30,7 +33,10 @@ class KernelFeatures:
     landlock_abi: int
     missing_namespaces: str = ""
     missing_basics: str = ""
-    """An architecture without a system call table, or no seccomp."""
+    """No C module, an architecture without a system call table, or no seccomp."""
+
+    control_groups: bool = False
+    """Whether this user may bound a worker by a cgroup."""
 
     def without_namespaces(self) -> KernelFeatures:
         """As on a machine whose kernel, or container, forbids namespaces."""
@@ -44,31 +50,53 @@ class Sandbox:
     level: Level
     plan: JailPlan
     import_paths: tuple[str, ...]
+    control_groups: bool = False
 
     @property
     def isolation(self) -> str:
         """As written into every result."""
         namespaces = "namespaces, " if self.level == "A" else "no namespaces, "
-        return f"{self.level}: {namespaces}landlock {self.plan.landlock_abi}, seccomp, rlimits"
+        groups = ", cgroups" if self.control_groups else ""
+        return f"{self.level}: {namespaces}landlock {self.plan.landlock_abi}, seccomp, rlimits{groups}"
 
-    def start_worker(self) -> Worker:
-        return Worker(self.plan, import_paths=self.import_paths)
+    def start_worker(self, limits: Limits) -> Worker:
+        """limits: of each of its programs, two of which may run at a time. Raises: WorkerError."""
+        group = None
+        if self.control_groups:
+            memory_bytes = 2 * limits.memory_bytes + _WORKER_BYTES
+            if self.plan.profile == "trace":
+                memory_bytes += project_files.DISK_BYTES
+            group = make_control_group(
+                memory_bytes=memory_bytes, num_processes=2 * limits.num_processes + _WORKER_PROCESSES
+            )
+            if group is None:
+                raise WorkerError("no cgroup could be made, though one could at the start")
+        return Worker(self.plan, import_paths=self.import_paths, control_group=group)
 
 
 @cache
 def probe_kernel() -> KernelFeatures:
     """Try it: a worker process enters the jail, or says which call the kernel refused."""
+    if importlib.util.find_spec("megatron_codex.sandbox._jail") is None:
+        return KernelFeatures(landlock_abi=0, missing_basics="its C module was not built: install with a C compiler")
     try:
         kernel.architecture()
     except OSError as error:
         return KernelFeatures(landlock_abi=0, missing_basics=str(error))
-    basics = "" if _has_seccomp() else "seccomp filters (CONFIG_SECCOMP_FILTER) are not in this kernel"
+    basics = "" if _has_seccomp() else "seccomp filters (CONFIG_SECCOMP_FILTER) are not in this kernel; use another"
     abi = landlock.abi_version()
     try:
         Worker(JailPlan(level="A", profile="judge", landlock_abi=abi)).close()
     except JailRefusedError as error:
-        return KernelFeatures(landlock_abi=abi, missing_namespaces=str(error), missing_basics=basics)
-    return KernelFeatures(landlock_abi=abi, missing_basics=basics)
+        refused = str(error)
+    else:
+        refused = ""
+    group = make_control_group(memory_bytes=_WORKER_BYTES, num_processes=_WORKER_PROCESSES)
+    if group is not None:
+        group.remove()
+    return KernelFeatures(
+        landlock_abi=abi, missing_namespaces=refused, missing_basics=basics, control_groups=group is not None
+    )
 
 
 def choose_sandbox(
@@ -94,7 +122,7 @@ def choose_sandbox(
         list_only=folders,
         project=project,
     )
-    return Sandbox(level=level, plan=plan, import_paths=folders)
+    return Sandbox(level=level, plan=plan, import_paths=folders, control_groups=features.control_groups)
 
 
 def package_paths(packages: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -114,7 +142,7 @@ def package_paths(packages: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str
 
 def _choose_level(profile: ProfileName, allow_level_b: bool, features: KernelFeatures) -> Level:
     if features.missing_basics:
-        raise WorkError(f"the sandbox cannot run here: {features.missing_basics}; use another machine")
+        raise WorkError(f"the sandbox cannot run here: {features.missing_basics}")
     if features.landlock_abi < MIN_LANDLOCK_ABI["A"]:
         raise WorkError("the sandbox cannot run here: Landlock is missing (Linux 5.13 or later, in the lsm= list)")
     if not features.missing_namespaces:

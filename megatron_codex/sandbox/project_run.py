@@ -8,6 +8,8 @@ network, no other file of the host. Source: Codex paper, section 4.5.2 (tracing 
 from __future__ import annotations
 
 import base64
+import errno
+import json
 import os
 import select
 import socket
@@ -22,9 +24,10 @@ from megatron_codex.files import atomic_file
 from megatron_codex.records import Verdict, VerdictName
 from megatron_codex.sandbox.frames import read_frame
 from megatron_codex.sandbox.jail import Limits
+from megatron_codex.sandbox.messages import Ending
 from megatron_codex.sandbox.probe import choose_sandbox
 from megatron_codex.sandbox.root_directory import OUTPUT, PROJECT, SCRATCH
-from megatron_codex.sandbox.worker import Ending, Worker, WorkerError
+from megatron_codex.sandbox.worker import Worker, WorkerError
 
 PROJECT_IN_JAIL, OUTPUT_IN_JAIL = PROJECT, OUTPUT
 MAX_STDOUT_BYTES = 1 << 20
@@ -52,7 +55,7 @@ class ProjectRun:
     verdict: Verdict
     output_files: tuple[Path, ...] = ()
     output_truncated: bool = False
-    """Files were left out because they are larger than all that is read back (128 MiB)."""
+    """Files were left out: larger than all that is read back (128 MiB), or of a name that is too long for this host."""
 
 
 def run_project(
@@ -87,13 +90,13 @@ def run_project(
         num_processes=256,
         num_open_files=512,
     )
-    arguments: dict[str, object] = {"argv": list(argv), "environment": {**_ENVIRONMENT, **(environment or {})}}
+    command = {"argv": list(argv), "environment": {**_ENVIRONMENT, **(environment or {})}, "memory_bytes": memory_bytes}
     try:
-        worker = sandbox.start_worker()
+        worker = sandbox.start_worker(limits)
     except WorkerError as error:
         raise WorkError(f"{project}: the sandbox did not start: {error}") from error
     try:
-        return _run(worker, arguments, limits, output, sandbox.isolation)
+        return _run(worker, json.dumps(command).encode(), limits, output, sandbox.isolation)
     except WorkerError as error:
         verdict = Verdict(verdict="infra", detail=str(error), cpu_s=0.0, wall_s=0.0, isolation=sandbox.isolation)
         return ProjectRun(exit_code=-1, stdout=b"", verdict=verdict)
@@ -101,10 +104,10 @@ def run_project(
         worker.close()
 
 
-def _run(worker: Worker, arguments: dict[str, object], limits: Limits, output: Path, isolation: str) -> ProjectRun:
+def _run(worker: Worker, command: bytes, limits: Limits, output: Path, isolation: str) -> ProjectRun:
     reading, writing = os.pipe()
     try:
-        run = worker.spawn("project", [], limits, stdout=writing, arguments=arguments)
+        run = worker.spawn(command, [], limits, stdout=writing)
     finally:
         os.close(writing)
     with os.fdopen(reading, "rb", buffering=0) as pipe:
@@ -153,25 +156,36 @@ def _fetch_output(worker: Worker, output: Path) -> tuple[tuple[Path, ...], bool]
         theirs.close()
         ours.setblocking(False)
         current: Path | None = None
+        left_out = False
         while True:
             frame = read_frame(ours.fileno(), deadline=time.monotonic() + _GRACE_S)
             path = _inside(output, frame["file"]) if "file" in frame else None
             if current is not None and ("data" not in frame):
-                _write(current, content)
-                files.append(current)
+                if _write(current, content):
+                    files.append(current)
+                else:
+                    left_out = True
             if path is None:
-                return tuple(files), bool(frame["truncated"])
+                return tuple(files), left_out or bool(frame["truncated"])
             content.write(base64.b64decode(frame.get("data", "")))
             current = path
 
 
-def _write(path: Path, content: tempfile.SpooledTemporaryFile[bytes]) -> None:
+def _write(path: Path, content: tempfile.SpooledTemporaryFile[bytes]) -> bool:
+    """Write what was received and forget it; False where the name, or the temporary one, is too long for this host."""
     content.seek(0)
-    with atomic_file(path) as handle:
-        while block := content.read(1 << 20):
-            handle.write(block)
-    content.seek(0)
-    content.truncate()
+    try:
+        with atomic_file(path) as handle:
+            while block := content.read(1 << 20):
+                handle.write(block)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+    finally:
+        content.seek(0)
+        content.truncate()
+    return True
 
 
 def _inside(output: Path, name: str) -> Path:

@@ -7,7 +7,6 @@ namespace has that root and no other mount; the old root is detached.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterable
@@ -23,18 +22,10 @@ WRITABLE_BY_PROJECTS = (SCRATCH, PROJECT, OUTPUT, SHARED_MEMORY)
 _OTHER_SCRATCH = "/scratch"
 
 _MIB = 1 << 20
-_SCRATCH_BYTES, _SCRATCH_FILES = 16 * _MIB, 1024
-_PROJECT_BYTES, _PROJECT_FILES = 1024 * _MIB, 100_000
-_OUTPUT_BYTES, _OUTPUT_FILES = 256 * _MIB, 4096
+SCRATCH_BYTES, SCRATCH_FILES = 16 * _MIB, 1024
 _ROOT_BYTES, _ROOT_FILES = _MIB, 4096
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
-_ETC = {
-    "passwd": "jail:x:1000:1000::/tmp:/bin/sh\n",
-    "group": "jail:x:1000:\n",
-    "hosts": "127.0.0.1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
-}
 
 
 def interpreter_paths(*, with_programs: bool) -> list[str]:
@@ -63,6 +54,9 @@ def enter_root_directory(read_only: Iterable[str], *, project: str | None = None
     project: directory to copy, writable, to /project; /output, /tmp and /proc are then made too. owner: uid and gid
     that the copied files shall have, where this process is root.
     """
+    if project is not None:
+        # Not for a judge's worker, whose forks each module makes dearer; and before the stage hides the module's file.
+        from megatron_codex.sandbox import project_files
     named = list(read_only)
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     # Opened before the stage hides what lies below it; a path through /proc/self/fd needs no right on its parents.
@@ -74,7 +68,7 @@ def enter_root_directory(read_only: Iterable[str], *, project: str | None = None
     for path in (SCRATCH, _OTHER_SCRATCH):
         Path(stage + path).mkdir()
     if copied is not None:
-        _add_project(stage, f"/proc/self/fd/{copied}", owner)
+        project_files.add_project(stage, f"/proc/self/fd/{copied}", owner)
     for path, descriptor in devices.items():
         _bind(descriptor, stage + path)
     for path, descriptor in sources.items():
@@ -96,7 +90,7 @@ def scratch_directory(shown: Iterable[str]) -> str:
 
 def mount_scratch(path: str) -> None:
     """A small private tmpfs for the files of one program."""
-    kernel.mount_tmpfs(path, size_bytes=_SCRATCH_BYTES, num_files=_SCRATCH_FILES, mode="700")
+    kernel.mount_tmpfs(path, size_bytes=SCRATCH_BYTES, num_files=SCRATCH_FILES, mode="700")
 
 
 def mount_own_processes() -> None:
@@ -121,34 +115,3 @@ def _add_symlinks(stage: str, named: Iterable[str]) -> None:
         if real != path and not link.exists() and not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(real)
-
-
-def _add_project(stage: str, source: str, owner: int | None) -> None:
-    # A fresh proc mount is only allowed to a user namespace in which one is visible already: this one, until then.
-    Path(stage + "/proc").mkdir()
-    kernel.mount("proc", stage + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-    # /tmp is a mount of its own already here, so that paths to show may lie below it.
-    kernel.mount_tmpfs(stage + SCRATCH, size_bytes=_OUTPUT_BYTES, num_files=_PROJECT_FILES)
-    for path, size_bytes, num_files in (
-        (OUTPUT, _OUTPUT_BYTES, _OUTPUT_FILES),
-        (SHARED_MEMORY, _SCRATCH_BYTES, _SCRATCH_FILES),
-        (PROJECT, _PROJECT_BYTES, _PROJECT_FILES),
-    ):
-        Path(stage + path).mkdir(parents=True)
-        kernel.mount_tmpfs(stage + path, size_bytes=size_bytes, num_files=num_files, executable=path == PROJECT)
-    Path(stage + "/etc").mkdir()
-    for name, text in _ETC.items():
-        Path(stage, "etc", name).write_text(text)
-    shutil.copytree(source + "/.", stage + PROJECT, symlinks=True, ignore=_special_files, dirs_exist_ok=True)
-    if owner is not None:
-        for directory, _, files in os.walk(stage + PROJECT):
-            for path in (directory, *(os.path.join(directory, name) for name in files)):  # noqa: PTH118 - a hot loop
-                os.chown(path, owner, owner, follow_symlinks=False)
-
-
-def _special_files(directory: str, names: list[str]) -> list[str]:
-    """Names that are neither a file, a directory nor a symlink: reading a fifo would block for ever."""
-    kinds = {name: (Path(directory) / name).lstat().st_mode for name in names}
-    return [
-        name for name, mode in kinds.items() if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
-    ]

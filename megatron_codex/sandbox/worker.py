@@ -6,7 +6,6 @@ driver, so nothing of the driver's memory, environment or descriptors is in it.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -15,21 +14,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import megatron_codex
+from megatron_codex.sandbox import jail, messages
+from megatron_codex.sandbox.control_group import ControlGroup
 from megatron_codex.sandbox.jail import JailPlan, Limits
-from megatron_codex.sandbox.zygote import MAX_MESSAGE_BYTES
+from megatron_codex.sandbox.messages import Ending, KernelLimits, Request
 
 _START_S = 60.0
 _STOP_S = 5.0
 _PRELOADED = (
-    "collections, collections.abc, itertools, functools, math, re, string, random, heapq, bisect, operator, copy, "
-    "datetime, decimal, fractions, statistics, typing, dataclasses, enum, hashlib, json, cmath, textwrap, numbers"
+    "collections, collections.abc, itertools, functools, math, re, string, heapq, bisect, operator, copy, typing, "
+    "dataclasses, enum, json"
 )
-"""What programs import most: loaded once in the worker, shared by every program."""
+"""What programs import most: loaded once in the worker, shared by every program. Every module makes each fork dearer,
+random (imported by statistics) most of all: it seeds itself anew in each child."""
 _START = (
     "import sys, os, socket; sys.path.insert(0, sys.argv[1]); sys.path += sys.argv[2:]; "
     f"import {_PRELOADED}; from megatron_codex.sandbox import zygote; sys.path.pop(0); "
@@ -46,27 +48,47 @@ class JailRefusedError(WorkerError):
     """The kernel refused a step of entering the jail."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How a program's process ended.
+class ProgramWorker(Protocol):
+    """What a judge asks of a worker, whatever isolates its programs. Not for use from several threads at once."""
 
-    exit: code, or minus the signal's number. stopped: "" or why the worker killed it: cpu, wall, memory, asked.
-    setup_error: not empty when the jail could not be closed, so that the program never ran.
-    """
+    def spawn(self, payload: bytes, descriptors: Sequence[int], limits: Limits) -> int:
+        """Have a role (roles.py) started that holds copies of `descriptors`; returns the number of the run."""
 
-    run: int
-    exit: int
-    stopped: str
-    setup_error: str
-    cpu_s: float
-    wall_s: float
+    def stop(self, run: int) -> None:
+        """Have it killed; its Ending still comes."""
+
+    def wait(self, run: int, *, timeout_s: float) -> Ending:
+        """Its end. Raises: WorkerError when it does not come in time."""
+
+    def kill(self) -> None:
+        """From any thread: end every program; whoever waits for one is told."""
+
+    def close(self) -> None:
+        """End every program, and leave nothing behind."""
+
+
+class Isolation(Protocol):
+    """A way to isolate programs on this machine."""
+
+    @property
+    def level(self) -> str:
+        """A, B or gvisor."""
+
+    @property
+    def isolation(self) -> str:
+        """As written into every result."""
+
+    def start_worker(self, limits: Limits) -> ProgramWorker:
+        """limits: of each of its programs. Raises: WorkerError."""
 
 
 class Worker:
     """One worker process. Not for use from several threads at once."""
 
-    def __init__(self, plan: JailPlan, *, import_paths: Sequence[str] = ()) -> None:
-        """Start it. import_paths: entries for programs' sys.path.
+    def __init__(
+        self, plan: JailPlan, *, import_paths: Sequence[str] = (), control_group: ControlGroup | None = None
+    ) -> None:
+        """Start it. import_paths: entries for programs' sys.path. control_group: becomes the worker's, to be removed.
 
         Raises: JailRefusedError naming what the kernel refused; WorkerError when it does not start.
         """
@@ -84,59 +106,68 @@ class Worker:
                 env={},
                 process_group=0,  # Ctrl-C on the terminal is for the driver, which then ends its workers in order
             )
+        self._control_group = control_group
         own_pidfd = os.pidfd_open(os.getpid())
         try:
-            socket.send_fds(self._connection, [json.dumps({"plan": asdict(plan)}).encode()], [own_pidfd])
+            if control_group is not None:
+                control_group.add(self._process.pid)  # before it has the plan, and so any child
+            socket.send_fds(self._connection, [plan.to_bytes()], [own_pidfd])
             reply = self._receive(time.monotonic() + _START_S)
         except (OSError, WorkerError) as error:
             raise WorkerError(f"the sandbox's worker process did not start: {self._last_words() or error}") from error
         finally:
             os.close(own_pidfd)
-        if "failed" in reply:
+        if reply != b"ready":
             self.close()
-            raise JailRefusedError(reply["failed"])
+            raise JailRefusedError(reply.decode(errors="replace"))
+        self._level = plan.level
+        self._limits: dict[Limits, KernelLimits] = {}
 
     def spawn(
         self,
-        role: str,
+        payload: bytes,
         descriptors: Sequence[int],
         limits: Limits,
         *,
         stdout: int | None = None,
-        arguments: dict[str, Any] | None = None,
     ) -> int:
-        """Have a program started that holds copies of `descriptors`; returns the number of the run."""
+        """Have a program started that holds copies of `descriptors`; returns the number of the run.
+
+        payload: a judge's role (zygote.ROLES), or a project's command (project_worker).
+        """
         self._runs += 1
-        request = {
-            "do": "spawn",
-            "run": self._runs,
-            "role": role,
-            "limits": asdict(limits),
-            "has_stdout": stdout is not None,
-            "arguments": arguments or {},
-        }
-        self._send(request, [*descriptors, *([stdout] if stdout is not None else [])])
+        kernel_limits = self._limits.get(limits)
+        if kernel_limits is None:
+            kernel_limits = self._limits[limits] = jail.kernel_limits(self._level, limits)
+        has_output = stdout is not None
+        request = Request(messages.SPAWN, self._runs, limits.cpu_s, limits.wall_s, has_output, kernel_limits, payload)
+        self._send(request, [*descriptors, stdout] if stdout is not None else descriptors)
         return self._runs
 
     def stop(self, run: int) -> None:
         """Have a program killed; its Ending still comes."""
-        self._send({"do": "stop", "run": run}, [])
+        self._send(Request(messages.STOP, run), [])
 
     def collect(self, descriptor: int, *, limit_bytes: int) -> None:
         """Have the files of /output sent to `descriptor` (project_program.send_output)."""
-        self._send({"do": "collect", "limit_bytes": limit_bytes}, [descriptor])
+        self._send(Request(messages.COLLECT, 0, payload=b"%d" % limit_bytes), [descriptor])
 
     def wait(self, run: int, *, timeout_s: float) -> Ending:
         """The program's end. Raises: WorkerError when the worker does not tell it in time."""
         deadline = time.monotonic() + timeout_s
         while run not in self._endings:
-            ending = Ending(**self._receive(deadline))
+            ending = messages.unpack_ending(self._receive(deadline))
             self._endings[ending.run] = ending
         return self._endings.pop(run)
 
     def fileno(self) -> int:
         """Readable when the next Ending has come."""
         return self._connection.fileno()
+
+    def kill(self) -> None:
+        """From any thread: end the worker process and every program in it; whoever waits for it is told."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)  # for it, the driver is gone
 
     def close(self) -> None:
         """End the worker process and every program in it."""
@@ -148,33 +179,33 @@ class Worker:
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
+        if self._control_group is not None:
+            self._control_group.remove()
 
-    def _send(self, request: dict[str, Any], descriptors: Sequence[int]) -> None:
-        message = json.dumps(request).encode()
-        if len(message) > MAX_MESSAGE_BYTES:
-            raise WorkerError(f"a request of {len(message)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
+    def _send(self, request: Request, descriptors: Sequence[int]) -> None:
         try:
-            socket.send_fds(self._connection, [message], descriptors)
-        except OSError as error:
+            socket.send_fds(self._connection, [messages.pack_request(request)], descriptors)
+        except (OSError, ValueError) as error:
             raise WorkerError(f"the sandbox's worker process is gone: {error}") from error
 
-    def _receive(self, deadline: float) -> dict[str, Any]:
+    def _receive(self, deadline: float) -> bytes:
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise WorkerError("the sandbox's worker process does not answer")
         try:
-            message = self._connection.recv(MAX_MESSAGE_BYTES)
+            message = self._connection.recv(messages.MAX_BYTES)
         except OSError as error:
             raise WorkerError(f"the sandbox's worker process is gone: {error}") from error
         if not message:
             raise WorkerError("the sandbox's worker process is gone")
-        reply: dict[str, Any] = json.loads(message)
-        return reply
+        return message
 
     def _last_words(self) -> str:
         self._connection.close()
         self._process.kill()
         _, words = self._process.communicate()
+        if self._control_group is not None:
+            self._control_group.remove()
         text: str = words.decode(errors="replace")
         return text.strip().rpartition("\n")[2]

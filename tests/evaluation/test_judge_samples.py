@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import runpy
 import subprocess
 import sys
@@ -22,37 +21,18 @@ from megatron_codex.evaluation.judge_samples import evaluate_samples
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-DATA = REPOSITORY / "tests" / "data"
-SQUARE = {
-    "task_id": "t/square",
-    "prompt": "def square(x):\n    '''The square.'''\n",
-    "entry_point": "square",
-    "canonical_solution": "    return x * x\n",
-    "test": "def check(candidate):\n    assert candidate(3) == 9\n",
-}
-OTHER = {**SQUARE, "task_id": "t/other"}
-RIGHT, WRONG = "    return x * x\n", "    return x\n"
-
-
-def write_lines(path: Path, rows: list[Any]) -> Path:
-    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(text.encode()))
-    else:
-        path.write_text(text)
-    return path
-
-
-def sample(completion: str = RIGHT, task_id: Any = "t/square", **fields: Any) -> dict[str, Any]:
-    return {"task_id": task_id, "completion": completion, **fields}
-
-
-def evaluate(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "tools/evaluate.py", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300)
+from tests.evaluation.inputs import (
+    DATA,
+    OTHER,
+    REPOSITORY,
+    RIGHT,
+    SQUARE,
+    WRONG,
+    evaluate,
+    rows_of,
+    sample,
+    write_lines,
+)
 
 
 def run(tmp_path: Path, samples: list[Any], *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -61,10 +41,6 @@ def run(tmp_path: Path, samples: list[Any], *arguments: object) -> subprocess.Co
         *("--problems", write_lines(tmp_path / "problems.jsonl.gz", [SQUARE, OTHER])),
         *("--output", tmp_path / "out" / "results.jsonl", *arguments),
     )
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_human_evals_example_gives_a_half(tmp_path: Path) -> None:

@@ -157,3 +157,12 @@ def test_a_file_without_problems_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text("\n")
     with pytest.raises(InputError, match="has no problems"):
         read_problems(tmp_path / "p.jsonl")
+
+
+def test_a_json_file_is_one_list_as_sanitized_mbpps_is(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps([SANITIZED, {**MBPP, "test_imports": None}], indent=1))
+    assert [problem.task_id for problem in read_problems(tmp_path / "p.json")] == ["MBPP/9", "MBPP/7"]
+    for text in ('{"a": 1}', "[1]", json.dumps(OURS) + "\n" + json.dumps(OURS)):
+        (tmp_path / "p.json").write_text(text)
+        with pytest.raises(InputError, match=r"p\.json: is not a JSON list of objects; name a file of JSON Lines"):
+            read_problems(tmp_path / "p.json")

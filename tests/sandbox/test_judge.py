@@ -13,7 +13,8 @@ import pytest
 from megatron_codex.errors import InputError
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox import judge as judge_module
-from megatron_codex.sandbox.judge import Judge, printable
+from megatron_codex.sandbox.conclusion import Judgement, printable
+from megatron_codex.sandbox.judge import Judge
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
 from megatron_codex.tagged import encode
@@ -112,7 +113,12 @@ VERDICTS = {
     "raises_on_import": ("raise OSError('boom')\ndef f(x): return x", "assert candidate(1) == 1", "error", "boom"),
     "type_error_in_test": ("def f(x): return None", "assert candidate(1)[0] == 1", "error", "in the tests: TypeError"),
     "object_returned": ("def f(x): return object()", "assert candidate(1) == 1", "unsupported", "object"),
-    "function_argument": ("def f(x): return x(1)", "assert candidate(lambda v: v) == 1", "unsupported", "function"),
+    "class_argument": (
+        "def f(x): return 1",
+        "class Own: pass\nassert candidate(Own()) == 1",
+        "unsupported",
+        "not plain data: Own",
+    ),
     "no_call": ("def f(x): return x", "pass", "unsupported", "never call"),
     "broken_test": ("def f(x): return x", "nonsense()", "unsupported", "nonsense"),
     "exit": ("import os\ndef f(x): os._exit(3)", "candidate(1)", "died", "exit code 3"),
@@ -211,7 +217,7 @@ def test_program_that_only_waited_is_judged_again_alone(pool: JudgePool, monkeyp
     seen: list[tuple[str, int]] = []
     original = Judge.judge
 
-    def recording(self: Judge, program: Program) -> judge_module.Judgement:
+    def recording(self: Judge, program: Program) -> Judgement:
         busy.append(1)
         judgement = original(self, program)
         seen.append((program.source, len(busy)))
@@ -241,7 +247,7 @@ def test_dead_worker_is_replaced_and_its_program_judged_again(pool: JudgePool) -
 def test_failure_of_the_sandbox_is_no_verdict_on_the_program(pool: JudgePool, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[float] = []
 
-    def failing(self: Judge, program: Program) -> judge_module.Judgement:
+    def failing(self: Judge, program: Program) -> Judgement:
         attempts.append(time.monotonic())
         raise judge_module.WorkerError("broken on purpose")
 
