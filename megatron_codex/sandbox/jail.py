@@ -110,6 +110,8 @@ def enter_jail(plan: JailPlan) -> Jail:
     if is_root:
         kernel.unshare(kernel.NEW_MOUNT)
         _enter_root(plan, owner=spare)
+        # Level B's only chance: the spare user may not (in a new user namespace, level A's, the set is full again).
+        kernel.drop_bounding_capabilities()
     if spare is not None:
         _become(spare)
     if plan.level == "A":
