@@ -6,7 +6,6 @@ under the same limits of CPU time and memory: a problem whose reference does not
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from megatron_codex.problems.evalplus import PENDING, is_pending, with_outputs
 from megatron_codex.problems.evalplus_oracles import answers_with_found
 from megatron_codex.records import Problem
 from megatron_codex.sandbox.comparison import describe_exception
-from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout, read_frame, write_frame
+from megatron_codex.sandbox.frames import BrokenFrame, FrameReader, FrameTimeout, open_connection, write_frame
 from megatron_codex.sandbox.jail import Limits
 from megatron_codex.sandbox.probe import Sandbox, choose_sandbox
 from megatron_codex.sandbox.worker import Worker, WorkerError
@@ -113,8 +112,7 @@ class _References:
             source += _FOUND_ONLY.format(name=problem.entry_point)
         limits = self._limits
         deadline = time.monotonic() + limits.wall_s + _END_S
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
+        with open_connection() as (ours, theirs):
             run = worker.spawn(b"candidate", [theirs.fileno()], limits)
             theirs.close()
             ours.setblocking(False)
@@ -137,14 +135,14 @@ class _References:
 
 
 def _ask(channel: int, source: str, entry_point: str, calls: Sequence[dict[str, Any]], deadline: float) -> list[Any]:
-    write_frame(channel, {"source": source, "entry_point": entry_point}, deadline=deadline)
-    write_frame(channel, {"calls": calls}, deadline=deadline)
-    loaded = read_frame(channel, deadline=deadline)
+    write_frame(channel, {"source": source, "entry_point": entry_point, "calls": calls}, deadline=deadline)
+    answers = FrameReader(channel, deadline=deadline)
+    loaded = answers.read()
     if "raised" in loaded:
         raise _FailedError(describe_exception(loaded))
     outputs = []
     for number in range(1, len(calls) + 1):
-        answer = read_frame(channel, deadline=deadline)
+        answer = answers.read()
         if "value" not in answer:
             fault = describe_exception(answer) if "raised" in answer else answer.get("unsupported", "an iterator")
             raise _FailedError(f"input {number} of {len(calls)}: {fault}")

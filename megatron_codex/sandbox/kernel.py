@@ -42,10 +42,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_CLEAR_ALL = 4
 
-_CAPABILITY_VERSION_3 = 0x20080522
 _NUM_CAPABILITIES = 64
 _MAX_DESCRIPTOR = 0xFFFFFFFF
 
@@ -155,20 +152,6 @@ def drop_bounding_capabilities() -> None:
     """Empty the bounding set: no later execve can gain a capability. Numbers this kernel lacks answer EINVAL."""
     for capability in range(_NUM_CAPABILITIES):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-
-
-class _CapabilityHeader(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-_THIS_PROCESS = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
-_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
-
-
-def drop_capabilities() -> None:
-    """Empty the ambient, effective, permitted and inheritable sets."""
-    _checked(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl(PR_CAP_AMBIENT)")
-    _checked(_libc.capset(ctypes.byref(_THIS_PROCESS), _NO_CAPABILITIES), "capset")
 
 
 def _checked(result: int, what: str) -> int:

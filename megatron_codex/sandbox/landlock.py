@@ -1,6 +1,6 @@
 """Landlock: which files a process may open, whatever its user; the second wall behind the new root directory.
 
-In: paths to read, paths to write. Out: a ruleset's descriptor, to be enforced by restrict_self.
+In: paths to read, paths to write. Out: a ruleset's descriptor, which csrc/sandbox/jail.c enforces.
 Source: Linux Documentation/userspace-api/landlock.rst.
 """
 
@@ -68,11 +68,6 @@ def build_ruleset(
     _allow(ruleset, list_only, _READ_DIRECTORY)
     _allow(ruleset, write, handled & (_WRITE_ANY_KIND if processes else _WRITE))
     return ruleset
-
-
-def restrict_self(ruleset: int) -> None:
-    """Enforce the ruleset on this process and its children, for good. Needs no_new_privs."""
-    system_call("landlock_restrict_self", ruleset, 0)
 
 
 def _allow(ruleset: int, paths: Iterable[str], rights: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_codex.sandbox.checker import TEXTS
-from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout, read_frame, write_bytes, write_frame
+from megatron_codex.sandbox.frames import (
+    BrokenFrame,
+    FrameTimeout,
+    open_connection,
+    read_frame,
+    write_bytes,
+    write_frame,
+)
 from megatron_codex.sandbox.jail import Limits
 from megatron_codex.sandbox.messages import Ending
 from megatron_codex.sandbox.worker import ProgramWorker
@@ -46,8 +52,7 @@ def run_script(worker: ProgramWorker, source: str, *, stdin: bytes, limits: Limi
     Raises: WorkerError, FrameTimeout, OSError: failures of the sandbox.
     """
     with _pipes() as (ours, theirs):
-        channel, channel_end = socket.socketpair()
-        with channel, channel_end:
+        with open_connection() as (channel, channel_end):
             run = worker.spawn(b"script", [channel_end.fileno(), *theirs], limits)
             channel_end.close()
             for descriptor in theirs:

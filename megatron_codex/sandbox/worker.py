@@ -160,10 +160,6 @@ class Worker:
             self._endings[ending.run] = ending
         return self._endings.pop(run)
 
-    def fileno(self) -> int:
-        """Readable when the next Ending has come."""
-        return self._connection.fileno()
-
     def kill(self) -> None:
         """From any thread: end the worker process and every program in it; whoever waits for it is told."""
         with suppress(OSError):

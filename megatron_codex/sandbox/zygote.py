@@ -47,8 +47,8 @@ def main(control: int) -> NoReturn:
 
 
 def _serve(connection: int, driver: int, entered: Jail) -> NoReturn:
-    for warm_up in (candidate.warm_up, tester.warm_up):
-        warm_up()
+    candidate.warm_up()
+    tester.warm_up()
     # What exists now stays shared with the children: collecting would write to, and so copy, every page.
     gc.collect()
     gc.freeze()

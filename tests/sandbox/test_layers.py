@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -18,23 +20,29 @@ FILTERS_OF_A_PROGRAM = 2
 """The worker's, and its own."""
 
 
-def test_program_has_no_rights_left_and_its_own_pid_namespace(pool: JudgePool, level: str) -> None:
+@contextmanager
+def running_program(pool: JudgePool) -> Iterator[dict[str, str]]:
+    """Judge a program that sleeps; /proc/PID/status of its process, which is there while the block runs."""
     sleeper = Program(source=SLEEPS, entry_point="f", io_examples=({"args": [], "kwargs": {}, "output": None},))
     with Judge(pool.sandbox, timeout_s=3) as judge:
         run = Thread(target=judge.judge, args=(sleeper,))
         run.start()
         try:
-            status = _status_of_a_program()
+            yield _status_of_a_program()
         finally:
             run.join()
-    # An ordinary user cannot empty the bounding set, except in a namespace of its own; no_new_privs makes it moot.
-    bounding = ["CapBnd"] if level == "A" or os.geteuid() == 0 else []
-    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb", *bounding):
-        assert int(status[name], 16) == 0, (name, status)
-    assert (status["NoNewPrivs"], status["Seccomp"], status["Groups"]) == ("1", "2", ""), status
-    assert "0" not in status["Uid"].split() + status["Gid"].split(), status
-    inside = status["NSpid"].split()
-    assert (len(inside) >= 3 and inside[-1] == "1") if level == "A" else len(inside) == 1, status
+
+
+def test_program_has_no_rights_left_and_its_own_pid_namespace(pool: JudgePool, level: str) -> None:
+    with running_program(pool) as status:
+        # An ordinary user cannot empty the bounding set, except in a namespace of its own; no_new_privs makes it moot.
+        bounding = ["CapBnd"] if level == "A" or os.geteuid() == 0 else []
+        for name in ("CapInh", "CapPrm", "CapEff", "CapAmb", *bounding):
+            assert int(status[name], 16) == 0, (name, status)
+        assert (status["NoNewPrivs"], status["Seccomp"], status["Groups"]) == ("1", "2", ""), status
+        assert "0" not in status["Uid"].split() + status["Gid"].split(), status
+        inside = status["NSpid"].split()
+        assert (len(inside) >= 3 and inside[-1] == "1") if level == "A" else len(inside) == 1, status
 
 
 def test_program_shares_no_namespace_with_the_host_at_level_a(pool: JudgePool, level: str) -> None:
@@ -42,19 +50,12 @@ def test_program_shares_no_namespace_with_the_host_at_level_a(pool: JudgePool, l
         pytest.skip("level B has no namespaces")
     if os.geteuid() != 0:
         pytest.skip("needs root, to look at another user's process")
-    sleeper = Program(source=SLEEPS, entry_point="f", io_examples=({"args": [], "kwargs": {}, "output": None},))
-    with Judge(pool.sandbox, timeout_s=3) as judge:
-        run = Thread(target=judge.judge, args=(sleeper,))
-        run.start()
-        try:
-            pid = _status_of_a_program()["Pid"]
-            shared = [
-                name
-                for name in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
-                if Path(f"/proc/{pid}/ns/{name}").readlink() == Path(f"/proc/self/ns/{name}").readlink()
-            ]
-        finally:
-            run.join()
+    with running_program(pool) as status:
+        shared = [
+            name
+            for name in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+            if Path(f"/proc/{status['Pid']}/ns/{name}").readlink() == Path(f"/proc/self/ns/{name}").readlink()
+        ]
     assert shared == []
 
 
