@@ -67,7 +67,7 @@ class Problem(_Record):
     prompt: str
     """What the model is given: imports and helpers, signature, docstring."""
     entry_point: str
-    """Name of the function under test."""
+    """Name of the function under test: `function` or `Class.method`."""
     canonical_solution: str
     """A completion of the prompt that passes."""
     test: str

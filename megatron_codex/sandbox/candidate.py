@@ -104,9 +104,13 @@ def load_module(source: str) -> types.ModuleType:
 
 
 def function_of(module: types.ModuleType, entry_point: str) -> Callable[..., Any]:
-    if entry_point not in module.__dict__:
-        raise NameError(f"name {entry_point!r} is not defined")
-    function: Callable[..., Any] = module.__dict__[entry_point]
+    """Of `function`, or of `Class.method`."""
+    name, *attributes = entry_point.split(".")
+    if name not in module.__dict__:
+        raise NameError(f"name {name!r} is not defined")
+    function: Callable[..., Any] = module.__dict__[name]
+    for attribute in attributes:
+        function = getattr(function, attribute)
     return function
 
 

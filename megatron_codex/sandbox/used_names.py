@@ -19,12 +19,16 @@ _LOOK_UP_NAMES = frozenset(
 
 @lru_cache(maxsize=_NUM_KEPT)
 def given_classes(prompt: str, entry_point: str) -> tuple[str, ...]:
-    """The classes that a prompt defines whole: not its last statement, which the completion goes on with."""
+    """The classes that a prompt defines whole: not its last statement, which the completion goes on with.
+
+    For the entry point Class.method also its class, the fields of whose objects are data.
+    """
     for end in ("    pass\n", "        pass\n", ""):
         tree = _parse(prompt + end)
         if tree is not None and tree.body:
             names = dict.fromkeys(name for node in tree.body[:-1] for name in _names_of_classes(node))
-            return tuple(name for name in names if name != entry_point)
+            owner, _, method = entry_point.partition(".")
+            return tuple(name for name in names | ({owner: None} if method else {}) if name != entry_point)
     return ()
 
 

@@ -296,6 +296,38 @@ def test_program_without_the_class_of_its_prompt_has_an_error(judge_one: JudgeOn
     assert indented.verdict == "error" and "NameError" in indented.detail
 
 
+METHOD = Problem(
+    task_id="a_method",
+    prompt=(
+        "class Stack:\n    def __init__(self, items=()):\n        self.items = list(items)\n\n"
+        "    def push(self, item, *more):\n"
+    ),
+    entry_point="Stack.push",
+    canonical_solution="        self.items += [item, *more]\n        return len(self.items)\n",
+    test=(
+        "def check(candidate):\n    stack = Stack([1])\n    assert candidate(stack, 2) == 2\n"
+        "    assert stack.items == [1, 2]\n    assert candidate(stack, 3, 4) == 4\n"
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("completion", "verdict"),
+    [
+        (METHOD.canonical_solution, "passed"),
+        ("        self.items.append(item)\n        return len(self.items)\n", "wrong"),
+        ("        self.items = [item, *more]\n        return 2\n", "wrong"),
+        ("        self.__class__ = int\n", "error"),
+        ("        return 2\n\n    def __eq__(self, other):\n        return True\n", "wrong"),
+        ("        pass\n\ndel Stack.push\n", "error"),
+        ("        pass\n\ndel Stack\n", "error"),
+    ],
+    ids=["right", "forgets_some", "changes_another_list", "changes_its_class", "own_equality", "deleted", "no_class"],
+)
+def test_method_is_called_on_an_object_that_the_test_made(completion: str, verdict: str, judge_one: JudgeOne) -> None:
+    assert judge_one(Program.of(METHOD, completion)).verdict == verdict
+
+
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
