@@ -69,7 +69,8 @@ class _Encoder(_Counter):
             return self._integer(value)
         if kind is list:
             return self._items(value, depth)
-        scalar = _ENCODE_SCALAR.get(kind)
+        # Only such a type is asked for its hash: another metaclass may have one of its own.
+        scalar = _ENCODE_SCALAR.get(kind) if type(kind) is type else None
         if scalar is not None:
             tag, convert = scalar
             return {tag: convert(value)}

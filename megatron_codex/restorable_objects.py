@@ -1,0 +1,198 @@
+"""Objects, functions and classes of a project as tagged JSON: by the names that its modules give them.
+
+In: a value met while a project's tests run. Out: four tags beside those of tagged.py and restorable.py:
+    {"m": [module, name]}                       a function, builtin or class that a module holds under this dotted name
+    {"E": [module, class, member]}              a member of an enumeration
+    {"N": [module, class, [items]]}             a named tuple
+    {"O": [module, class, [[field, form] ...]]} an object whose whole state is in its __dict__ and slots
+Nothing here runs code of the project: no method, property, __getattr__, __eq__, __repr__ or __reduce__ of its own is
+asked. The other way, what no hook finds becomes a Named: who only checks a form needs none of the project's classes.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABCMeta
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType
+from typing import Any
+
+from megatron_codex.restorable import is_standard, names_of_module, standard_form, standard_value
+from megatron_codex.tagged import NotPlainData, decode, encode
+
+_METACLASSES = (type, ABCMeta, enum.EnumMeta)
+_FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType)
+_NOT_THE_DEFAULT = ("__reduce__", "__reduce_ex__", "__del__", "__dict__", "__class__")
+_NOTHING = object()
+
+Find = Callable[[str, str], Any]
+"""What a module and a dotted name stand for on this side. Raises NotPlainData where there is nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What a form stands for when its class or function is not at hand. parts: items, or (field, value) pairs."""
+
+    module: str
+    name: str
+    parts: tuple[Any, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash((self.module, self.name))
+
+
+def encode_restorable(value: Any) -> Any:
+    """As tagged.encode, with the forms of restorable.py and of this module. Raises: NotPlainData."""
+    return encode(value, _form)
+
+
+def decode_restorable(form: Any, find: Find | None = None) -> Any:
+    """The value of a form. find: none: Named stands in. Raises: NotPlainData for a malformed form."""
+    try:
+        return decode(form, partial(_value, find=find))
+    except RecursionError as error:
+        raise NotPlainData("nested too deep") from error
+
+
+def object_at(module: str, name: str) -> Any:
+    """What a module that is imported holds under a dotted name; _NOTHING where there is nothing."""
+    first, *others = name.split(".")
+    found = names_of_module(module).get(first, _NOTHING)
+    for part in others:
+        if not _is_one_of(type(found), _METACLASSES):
+            return _NOTHING
+        found = vars(found).get(part, _NOTHING)
+    return found
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The state of an object of a class with a plain layout, read past its own descriptors. Raises: NotPlainData."""
+    kind = type(value)
+    fields: dict[str, Any] = {}
+    for base in reversed(_plain_bases(kind)):
+        for name, member in vars(base).items():
+            if type(member) is MemberDescriptorType:
+                try:
+                    fields[name] = member.__get__(value)
+                except AttributeError:  # never set
+                    continue
+    if kind.__dictoffset__:
+        fields.update(object.__getattribute__(value, "__dict__"))
+    if any(type(name) is not str for name in fields):
+        raise NotPlainData(f"not plain data: {kind.__name__}")
+    return fields
+
+
+def _plain_bases(kind: type) -> list[type]:
+    """Its classes but object. Raises: NotPlainData where it may have other state, or a reduction of its own."""
+    bases = [base for base in kind.__mro__ if base is not object]
+    if not bases:
+        raise NotPlainData("not plain data: object")  # a mark: what counts is which one it is
+    for base in bases:
+        own = [vars(base)[name] for name in _NOT_THE_DEFAULT if name in vars(base)]
+        if any(type(each) is not GetSetDescriptorType for each in own):
+            raise NotPlainData(f"not plain data: {kind.__name__}")
+    try:
+        object.__new__(kind)  # refused for what has a list, an exception or another C type underneath
+    except TypeError:
+        raise NotPlainData(f"not plain data: {kind.__name__}") from None
+    return bases
+
+
+def _form(value: Any) -> Any:
+    kind = type(value)
+    if not _is_one_of(type(kind), _METACLASSES):
+        raise NotPlainData("not plain data: an object whose class has a metaclass of its own")
+    if _is_one_of(kind, _FUNCTIONS):
+        return _function_form(value)
+    if _is_one_of(kind, _METACLASSES):
+        return {"m": _place(value)}
+    if is_standard(kind):
+        return standard_form(value, encode_restorable)
+    if enum.Enum in kind.__mro__:
+        return {"E": [*_place(kind), _member_name(kind, value)]}
+    if tuple in kind.__mro__:
+        if type(vars(kind).get("_fields")) is not tuple:
+            raise NotPlainData(f"not plain data: {kind.__name__}")
+        return {"N": [*_place(kind), [encode_restorable(item) for item in tuple.__iter__(value)]]}
+    fields = fields_of(value)
+    return {"O": [*_place(kind), [[name, encode_restorable(field)] for name, field in fields.items()]]}
+
+
+def _member_name(kind: type, value: Any) -> str:
+    for name, member in vars(kind).get("_member_map_", {}).items():
+        if member is value:
+            return str(name)
+    raise NotPlainData("not plain data: no member of its enumeration")  # several flags in one
+
+
+def _is_one_of(kind: type, kinds: tuple[type, ...]) -> bool:
+    """Not by `in`, which asks a metaclass for its __eq__."""
+    return any(kind is each for each in kinds)
+
+
+def _function_form(value: Any) -> Any:
+    name = value.__qualname__
+    module = value.__objclass__.__module__ if type(value) is MethodDescriptorType else value.__module__
+    if type(module) is str and type(name) is str and object_at(module, name) is value:
+        return {"m": [module, name]}
+    raise NotPlainData("not plain data: a function that no module holds under its name")
+
+
+def _place(kind: type) -> list[str]:
+    """Module and dotted name of a class."""
+    module, name = kind.__module__, kind.__qualname__
+    if type(module) is str and object_at(module, name) is kind:
+        return [module, name]
+    raise NotPlainData(f"not plain data: the class {name}, which no module holds under its name")
+
+
+def _value(tag: Any, payload: Any, find: Find | None) -> Any:
+    def value_of(form: Any) -> Any:
+        return decode(form, partial(_value, find=find))
+
+    if tag not in _LENGTHS:
+        return standard_value(tag, payload, value_of)
+    if type(payload) is not list or len(payload) != _LENGTHS[tag] or not type(payload[0]) is type(payload[1]) is str:
+        raise NotPlainData(f"bad payload of tag {tag!r}")
+    module, name, *content = payload
+    parts = _parts(tag, content[0], value_of) if content else ()
+    if find is None:
+        named = object_at(module, name) if module == "builtins" else _NOTHING
+        return Named(module=module, name=name, parts=parts) if named is _NOTHING else named
+    found = find(module, name)
+    return found if tag == "m" else _restore(tag, found, parts)
+
+
+_LENGTHS = {"m": 2, "E": 3, "N": 3, "O": 3}
+
+
+def _parts(tag: str, content: Any, value_of: Callable[[Any], Any]) -> tuple[Any, ...]:
+    if tag == "E":
+        if type(content) is not str:
+            raise NotPlainData("a member of an enumeration has no name")
+        return (content,)
+    if type(content) is not list:
+        raise NotPlainData("parts of an object are malformed")
+    if tag == "N":
+        return tuple([value_of(item) for item in content])
+    if any(type(row) is not list or len(row) != 2 or type(row[0]) is not str for row in content):
+        raise NotPlainData("fields of an object are malformed")
+    return tuple([(name, value_of(field)) for name, field in content])
+
+
+def _restore(tag: str, kind: Any, parts: tuple[Any, ...]) -> Any:
+    if not _is_one_of(type(kind), _METACLASSES):
+        raise NotPlainData("an object is of what is no class here")
+    if tag == "E":
+        if parts[0] not in vars(kind).get("_member_map_", {}):
+            raise NotPlainData(f"the enumeration {kind.__name__} has no {parts[0]}")
+        return vars(kind)["_member_map_"][parts[0]]
+    if tag == "N":
+        return tuple.__new__(kind, parts)
+    made = object.__new__(kind)
+    for name, field in parts:
+        object.__setattr__(made, name, field)
+    return made
