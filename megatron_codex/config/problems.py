@@ -35,6 +35,8 @@ class TraceConfig:
     """Lines of helpers and constants that a function may bring along."""
     max_body_lines: int = 80
     """Lines of a function's body."""
+    third_party: tuple[str, ...] = ()
+    """Packages besides the standard library that a function may import; the judge must have them."""
     keep_without_docstring: bool = False
     """Keep functions that have no docstring; their prompt ends after the signature."""
     workers: int | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import megatron_codex
-from megatron_codex.problems.examples import check_source, choose_examples
+from megatron_codex.problems.assertions import Example, check_source
+from megatron_codex.problems.examples import is_data
 from megatron_codex.problems.extract import ExtractedFunction
 from megatron_codex.problems.project import Project
 from megatron_codex.records import Problem
@@ -11,21 +14,20 @@ from megatron_codex.records import Problem
 CREATED_BY = f"trace_ci.py {megatron_codex.__version__}"
 
 
-def build_problem(function: ExtractedFunction, project: Project, *, max_examples: int) -> Problem:
-    """task_id: project-version/module.function. Tests: at most `max_examples` of the recorded calls."""
+def build_problem(function: ExtractedFunction, project: Project) -> Problem:
+    """task_id: project-version/module.function. Tests: the function's examples, chosen before."""
     traced, parts = function.traced, function.parts
-    examples = choose_examples(traced.examples, max_examples)
     return Problem(
-        task_id=f"{project.name}/{function.module}.{traced.name}",
+        task_id=f"{project.name}/{function.module}.{function.entry_point}",
         prompt=function.prompt,
-        entry_point=traced.name,
+        entry_point=function.entry_point,
         canonical_solution=parts.body,
-        test=check_source(examples),
+        test=test_source(function, function.examples),
         signature=parts.signature,
         docstring=parts.docstring,
         body=parts.body,
         context=function.context,
-        io_examples=tuple(examples),
+        io_examples=tuple(filter(is_data, function.examples)),
         source=project.source,
         licence=project.metadata.licence,
         provenance={
@@ -36,6 +38,13 @@ def build_problem(function: ExtractedFunction, project: Project, *, max_examples
             "line": traced.line,
             "num_calls": traced.num_calls,
             "num_pairs": len(traced.examples),
+            "kind": function.kind,
+            "docstring": "written" if parts.docstring else "missing",
         },
         created_by=CREATED_BY,
     )
+
+
+def test_source(function: ExtractedFunction, examples: Sequence[Example]) -> str:
+    """check(candidate), after what it needs of the project's own tests."""
+    return function.test_context + check_source(examples)

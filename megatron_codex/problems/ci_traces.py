@@ -15,7 +15,8 @@ from megatron_codex.errors import InputError
 from megatron_codex.files import atomic_directory, require_absent
 from megatron_codex.jsonl import write_jsonl
 from megatron_codex.manifest import write_manifest
-from megatron_codex.problems.ci_project import STAGES, ProjectOutcome, trace_one_project
+from megatron_codex.problems.ci_project import ProjectOutcome, trace_one_project
+from megatron_codex.problems.from_trace import STAGES
 from megatron_codex.problems.funnel import Funnel, write_funnel
 
 logger = logging.getLogger(__name__)

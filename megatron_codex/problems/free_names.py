@@ -56,6 +56,14 @@ def needed_names(statement: ast.stmt, *, skip_annotations: bool) -> set[str]:
     return needed
 
 
+def attributes_of(name: str, statement: ast.stmt) -> set[str] | None:
+    """The attributes that a statement takes from a name; None where it uses the name in any other way."""
+    taken = [node for node in ast.walk(statement) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
+    taken = [node for node in taken if isinstance(node.value, ast.Name) and node.value.id == name]
+    uses = [node for node in ast.walk(statement) if isinstance(node, ast.Name) and node.id == name]
+    return {node.attr for node in taken} if len(taken) == len(uses) else None
+
+
 def imports_in(statement: ast.stmt) -> list[ast.Import | ast.ImportFrom]:
     """All imports inside a statement, also those inside functions."""
     return [node for node in ast.walk(statement) if isinstance(node, ast.Import | ast.ImportFrom)]

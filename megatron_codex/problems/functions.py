@@ -79,12 +79,12 @@ def first_line(node: ast.stmt) -> int:
 
 def statement_source(source: str, node: ast.stmt) -> str:
     """The whole lines of a module-level statement."""
-    return "".join(_lines(source)[first_line(node) - 1 : node.end_lineno])
+    return "".join(lines_of(source)[first_line(node) - 1 : node.end_lineno])
 
 
 def around_function(source: str, node: FunctionNode) -> list[str]:
     """The texts before and after a function, comments and all."""
-    lines = _lines(source)
+    lines = lines_of(source)
     return ["".join(lines[: first_line(node) - 1]), "".join(lines[node.end_lineno :])]
 
 
@@ -95,11 +95,11 @@ def join_context(pieces: Iterable[str]) -> str:
 
 
 def split_function(source: str, node: FunctionNode) -> FunctionParts:
-    """Cut one module-level function of `source`.
+    """Cut one function of `source`.
 
     Raises: NotSplit when it has no body but a docstring, or when docstring and body share a line.
     """
-    lines = _lines(source)
+    lines = lines_of(source)
     start, last = first_line(node) - 1, node.end_lineno or node.lineno
     docstring = docstring_node(node)
     if docstring is None:
@@ -140,7 +140,9 @@ def _split_bare(lines: list[str], node: FunctionNode) -> FunctionParts:
     header, statement = _cut(lines[body.lineno - 1], body.col_offset)
     signature = "".join(lines[start : body.lineno - 1]) + header.rstrip() + "\n"
     return FunctionParts(
-        signature=signature, docstring="", body=DEFAULT_INDENT + statement + "".join(lines[body.lineno : last])
+        signature=signature,
+        docstring="",
+        body=" " * node.col_offset + DEFAULT_INDENT + statement + "".join(lines[body.lineno : last]),
     )
 
 
@@ -159,7 +161,7 @@ def _cut(line: str, column: int) -> tuple[str, str]:
     return data[:column].decode("utf-8", "surrogatepass"), data[column:].decode("utf-8", "surrogatepass")
 
 
-def _lines(source: str) -> list[str]:
+def lines_of(source: str) -> list[str]:
     """Lines as Python counts them (str.splitlines also breaks at form feeds and the like)."""
     if not source.endswith("\n"):
         source += "\n"
@@ -167,11 +169,11 @@ def _lines(source: str) -> list[str]:
 
 
 def _strip_line_ends(source: str) -> str:
-    return "".join(line.rstrip() + "\n" for line in _lines(source))
+    return "".join(line.rstrip() + "\n" for line in lines_of(source))
 
 
 def _expand_leading_tabs(source: str) -> str:
-    return "".join(_expand_tabs(line) for line in _lines(source))
+    return "".join(_expand_tabs(line) for line in lines_of(source))
 
 
 def _expand_tabs(line: str) -> str:

@@ -8,14 +8,17 @@ what then differs is stateful or not deterministic. Codex paper, section 4.3.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from megatron_codex.problems.examples import Example
+from megatron_codex.problems.assertions import Example
+from megatron_codex.problems.ci_problem import test_source
+from megatron_codex.problems.examples import is_data
 from megatron_codex.problems.extract import ExtractedFunction
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
+from megatron_codex.sandbox.used_names import given_classes
 
 OpenPool = Callable[[], JudgePool]
 
@@ -34,14 +37,14 @@ def replay_functions(functions: Sequence[ExtractedFunction], open_pool: OpenPool
     if not functions:
         return results
     with open_pool() as pool:
-        verdicts = _judge(pool, [_program(function, function.traced.examples) for function in functions])
+        verdicts = _judge(pool, [program_of(function, function.examples) for function in functions])
         single: list[tuple[int, Example]] = []
         for index, (function, verdict) in enumerate(zip(functions, verdicts, strict=True)):
             if verdict.passed:
-                results[index].examples = list(function.traced.examples)
+                results[index].examples = list(function.examples)
             else:
-                single += [(index, example) for example in function.traced.examples]
-        programs = [_program(functions[index], [example]) for index, example in single]
+                single += [(index, example) for example in function.examples]
+        programs = [program_of(functions[index], [example]) for index, example in single]
         for (index, example), verdict in zip(single, _judge(pool, programs), strict=True):
             if verdict.passed:
                 results[index].examples.append(example)
@@ -50,38 +53,38 @@ def replay_functions(functions: Sequence[ExtractedFunction], open_pool: OpenPool
     return results
 
 
-def find_unstable(programs: Sequence[Program], open_pool: OpenPool, *, num_repeats: int) -> dict[int, str]:
-    """Index -> fault of the programs that fail in one of `num_repeats` more runs, each in its own order of examples."""
+def find_unstable(functions: Sequence[ExtractedFunction], open_pool: OpenPool, *, num_repeats: int) -> dict[int, str]:
+    """Index -> fault of the functions that fail in one of `num_repeats` more runs, each in another order of calls."""
     faults: dict[int, str] = {}
-    for repeat in range(num_repeats if programs else 0):
+    for repeat in range(num_repeats if functions else 0):
         with open_pool() as pool:
-            shuffled = [_shuffled(program, repeat) for program in programs]
-            for index, verdict in enumerate(_judge(pool, shuffled)):
+            programs = [program_of(each, _shuffled(each.examples, repeat)) for each in functions]
+            for index, verdict in enumerate(_judge(pool, programs)):
                 if not verdict.passed:
                     faults.setdefault(index, f"{verdict.verdict}: {verdict.detail}")
     return faults
 
 
-def _program(function: ExtractedFunction, examples: Iterable[Example]) -> Program:
+def program_of(function: ExtractedFunction, examples: Sequence[Example]) -> Program:
+    """The project's own function with these calls as its tests."""
+    classes = given_classes(function.prompt, function.entry_point)
+    plain = all(map(is_data, examples))
     return Program(
-        source=function.prompt + function.parts.body,
-        entry_point=function.traced.name,
-        io_examples=tuple(examples),
+        source=function.source,
+        entry_point=function.entry_point,
+        io_examples=tuple(examples) if plain else (),
+        test="" if plain else test_source(function, examples),
+        classes=classes,
+        references=(function.source,),
     )
 
 
-def _shuffled(program: Program, repeat: int) -> Program:
+def _shuffled(examples: Sequence[Example], repeat: int) -> list[Example]:
     """The first repeat runs the examples backwards, the others in orders of their own."""
-    examples = list(reversed(program.io_examples))
+    shuffled = list(reversed(examples))
     if repeat:
-        random.Random(repeat).shuffle(examples)
-    return Program(
-        source=program.source,
-        entry_point=program.entry_point,
-        test=program.test,
-        io_examples=tuple(examples),
-        references=program.references,
-    )
+        random.Random(repeat).shuffle(shuffled)
+    return shuffled
 
 
 def _judge(pool: JudgePool, programs: Sequence[Program]) -> list[Verdict]:

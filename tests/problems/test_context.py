@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from megatron_codex.problems.context import NotExtractedError, build_context
+from megatron_codex.problems.context import ContextLimits, NotExtractedError, build_context
 from megatron_codex.problems.free_names import bound_names, needed_names
 from megatron_codex.problems.modules import ProjectModules
 
 
-def _context(root: Path, files: dict[str, str], *, name: str = "f", max_lines: int = 50) -> str:
+def _context(root: Path, files: dict[str, str], *, name: str = "f", **limits: Any) -> str:
     for file, source in files.items():
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ def _context(root: Path, files: dict[str, str], *, name: str = "f", max_lines: i
     module = modules.of_file(next(iter(files)))
     assert module is not None
     (function,) = [node for node in module.tree.body if isinstance(node, ast.FunctionDef) and node.name == name][-1:]
-    return build_context(function, module, modules, max_lines=max_lines)
+    return build_context(function, module, modules, ContextLimits(**{"max_lines": 50, **limits}))
 
 
 def test_only_what_is_used_comes_along(tmp_path: Path) -> None:
@@ -81,6 +81,27 @@ def test_mutual_recursion_and_rebinding(tmp_path: Path) -> None:
     assert _context(tmp_path, {"m.py": source}) == ("T = {}\n\n\nT = {1: 2}\n\n\ndef g(x):\n    return f(x - 1)\n\n\n")
 
 
+def test_a_module_of_the_project_becomes_a_namespace_of_what_is_taken_from_it(tmp_path: Path) -> None:
+    files = {
+        "pkg/m.py": "import pkg as p\nfrom . import other\ndef f(x):\n    return other.h(x) + p.A + other.A\n",
+        "pkg/__init__.py": "from .other import *\n",
+        "pkg/other.py": "A = 1\ndef h(x):\n    return A + x\n",
+    }
+    context = _context(tmp_path, files)
+    assert context == (
+        "from types import SimpleNamespace\n\n\nA = 1\n\n\ndef h(x):\n    return A + x\n\n\n"
+        "other = SimpleNamespace(A=A, h=h)\np = SimpleNamespace(A=A)\n\n\n"
+    )
+    names: dict[str, Any] = {}
+    exec(context + "def f(x):\n    return other.h(x) + p.A + other.A\n", names)
+    assert names["f"](5) == 8
+
+
+def test_packages_that_the_judge_has_may_be_imported(tmp_path: Path) -> None:
+    source = "import numpy as np\ndef f():\n    import numpy.linalg\n    return np\n"
+    assert _context(tmp_path, {"m.py": source}, third_party=["numpy"]) == "import numpy as np\n\n\n"
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -90,7 +111,11 @@ def test_mutual_recursion_and_rebinding(tmp_path: Path) -> None:
         ("def f():\n    import numpy.linalg\n", "imports a third-party package"),
         ("try:\n    import simplejson as j\nexcept ImportError:\n    import json as j\ndef f():\n    return j\n",
          "imports a third-party package"),
-        ("import other\ndef f():\n    return other.A\n", "uses a project module"),
+        ("import other\ndef f():\n    return vars(other)\n", "uses a project module"),
+        ("import other\ndef f():\n    other.A = 2\n    return other.A\n", "uses a project module"),
+        ("import m\ndef f(n=3):\n    return m.f(n - 1) if n else 0\n", "uses a project module"),
+        ("from other import all\ndef g(x):\n    return all(x)\ndef f():\n    return g([0])\nfrom more import any_of\n"
+         "def f():\n    return g([]), any_of([])\n", "one name for two things"),
         ("from other import absent\ndef f():\n    return absent\n", "unresolved name"),
         ("def f():\n    from other import A\n    return A\n", "uses a project module"),
         ("N = 0\ndef f():\n    global N\n    N += 1\n", "writes a global"),
@@ -100,9 +125,10 @@ def test_mutual_recursion_and_rebinding(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_stand_alone(tmp_path: Path, source: str, reason: str) -> None:
-    other = "A = 1\ndef h():\n    return A\n"
+    other = "A = 1\ndef h():\n    return A\ndef all(x):\n    return x\n"
+    more = "def any_of(x):\n    return not all(x)\n"
     with pytest.raises(NotExtractedError) as raised:
-        _context(tmp_path, {"m.py": source, "other.py": other})
+        _context(tmp_path, {"m.py": source, "other.py": other, "more.py": more})
     assert raised.value.reason == reason
 
 

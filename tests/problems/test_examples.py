@@ -1,4 +1,4 @@
-"""Recorded calls as tests."""
+"""Recorded calls as tests: which can be told, and how they are written down."""
 
 from __future__ import annotations
 
@@ -6,23 +6,9 @@ from typing import Any
 
 import pytest
 
-from megatron_codex.problems.examples import check_source, choose_examples, is_testable, num_outcomes, value_source
+from megatron_codex.problems.assertions import check_source
+from megatron_codex.problems.examples import choose_examples, is_data, is_testable, num_outcomes
 from megatron_codex.tagged import encode
-
-VALUES: list[Any] = [
-    None, True, -3, 1 << 70, 0.1, -0.0, float("inf"), float("-inf"), complex(1, -2.5), complex("inf"), "a'\"\n\ud800",
-    b"\0", bytearray(b"x"), range(1, 9, 2), [], [1, [2]], (), (1,), (1, 2), {}, {1: {2: 3}, (1,): "x"}, set(),
-    {3, 1, 2}, frozenset(), frozenset({(1, 2)}), {"a": {"b": [set(), {1}]}},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_a_values_source_evaluates_to_the_value(value: Any) -> None:
-    assert encode(eval(value_source(value))) == encode(value)
-
-
-def test_a_sets_source_does_not_depend_on_its_order() -> None:
-    assert value_source({"b", "a", "c"}) == "{'a', 'b', 'c'}"
 
 
 def _example(args: list[Any], output: Any, **kwargs: Any) -> dict[str, Any]:
@@ -43,6 +29,62 @@ def test_check_passes_the_right_function_and_no_other() -> None:
             scope["check"](wrong)
 
 
+CHANGED = {"args": [[3, 1]], "kwargs": {"to": {"d": []}}, "output": None,
+           "changes": {"0": [1, 3], "to": {"d": [["n", 2]]}}}  # fmt: skip
+
+
+def _sort_into(items: list[int], to: dict[str, int]) -> None:
+    items.sort()
+    to["n"] = len(items)
+
+
+@pytest.mark.parametrize(
+    ("example", "right", "wrong"),
+    [
+        (CHANGED, _sort_into, lambda items, to: items.sort()),
+        (CHANGED, _sort_into, lambda items, to: to.update(n=2)),
+        ({"args": [3], "kwargs": {}, "iterator": [0, 1, 2]}, range, lambda number: range(number - 1)),
+        ({"args": [[3]], "kwargs": {}, "output": {"I": [3]}}, iter, lambda items: iter([])),
+        ({"args": [{"x": ["decimal.Decimal", ["1.5"]]}], "kwargs": {}, "output": {"f": "0x1.8p+0"}}, float, int),
+        ({"args": [1], "kwargs": {}, "output": {"O": ["m", "Box", [["items", [1, {"t": [{"O": ["m", "Box", []]}]}]]]]}},
+         lambda one: _box(items=[one, (_box(),)]), lambda one: _box(items=[one, (_box(x=1),)])),
+    ],
+    ids=["first_argument", "second_argument", "iterator", "fresh_iterator", "decimal", "objects_without_equality"],
+)  # fmt: skip
+def test_outcomes_of_every_form_are_told(example: dict[str, Any], right: Any, wrong: Any) -> None:
+    scope: dict[str, Any] = {"Box": Box}
+    exec(check_source([example]), scope)
+    scope["check"](right)
+    with pytest.raises(AssertionError):
+        scope["check"](wrong)
+
+
+class Box:
+    """No equality of its own."""
+
+
+def _box(**fields: Any) -> Box:
+    made = Box()
+    vars(made).update(fields)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("example", "expected"),
+    [
+        (_example([1], [2]), True),
+        ({"args": [1], "kwargs": {}, "raises": "KeyError"}, True),
+        (CHANGED, False),
+        ({"args": [3], "kwargs": {}, "iterator": [0]}, False),
+        ({"args": [[{"x": ["decimal.Decimal", ["1"]]}]], "kwargs": {}, "output": 1}, False),
+        ({"args": [], "kwargs": {"key": {"m": ["builtins", "len"]}}, "output": 1}, False),
+        ({"args": [1], "kwargs": {}, "output": {"t": [{"I": []}]}}, False),
+    ],
+)
+def test_only_plain_data_is_left_to_the_judges_own_comparison(example: dict[str, Any], expected: bool) -> None:
+    assert is_data(example) == expected
+
+
 def test_keyword_names_that_are_no_identifiers() -> None:
     scope: dict[str, Any] = {}
     exec(check_source([_example([], ["a-b"], **{"a-b": 1})]), scope)
@@ -56,6 +98,10 @@ def test_keyword_names_that_are_no_identifiers() -> None:
         (_example([1], [{"a": float("nan")}]), False),
         (_example([1], complex("nan")), False),
         (_example([float("nan")], 1), True),
+        ({"args": [], "kwargs": {}, "iterator": [encode(float("nan"))]}, False),
+        ({"args": [], "kwargs": {}, "output": 1, "changes": {"0": encode(float("nan"))}}, False),
+        ({"args": [], "kwargs": {}, "output": {"x": ["decimal.Decimal", ["NaN"]]}}, False),
+        (_example([1], "nan"), True),
         ({"args": [], "kwargs": {}, "raises": "KeyError"}, True),
         ({"args": [], "kwargs": {}, "raises": "ParseError"}, False),
         ({"args": [], "kwargs": {}, "raises": "KeyboardInterrupt"}, False),

@@ -1,0 +1,114 @@
+"""From a project's trace to its Problems: extract, replay, choose tests, build; what falls out has a reason.
+
+In: a Project and its Trace. Out: the problems of an Outcome, its funnel and dropped functions. Codex paper, sections
+4.2 and 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from megatron_codex.config.problems import TraceConfig
+from megatron_codex.problems.ci_problem import build_problem
+from megatron_codex.problems.context import ContextLimits, NotExtractedError
+from megatron_codex.problems.examples import choose_examples, is_testable, num_outcomes
+from megatron_codex.problems.extract import ExtractedFunction, extract_function
+from megatron_codex.problems.funnel import Funnel
+from megatron_codex.problems.modules import ProjectModules
+from megatron_codex.problems.project import Project
+from megatron_codex.problems.replay import OpenPool, find_unstable, replay_functions
+from megatron_codex.problems.traces import Trace, TracedFunction
+from megatron_codex.records import Problem
+from megatron_codex.sandbox.pool import JudgePool
+
+STAGES = ("called", "capturable", "extractable", "replayable", "deterministic", "problems")
+_MIN_EXAMPLES = 2
+
+
+class Outcome(Protocol):
+    """What came of one project (ci_project.ProjectOutcome)."""
+
+    funnel: Funnel
+    problems: list[Problem]
+
+    def drop(self, function: TracedFunction | str, stage: str, reason: str, detail: str = "") -> None:
+        """Note why a function (or, by task_id, a problem) did not reach a stage."""
+
+
+def make_problems(outcome: Outcome, project: Project, trace: Trace, config: TraceConfig) -> None:
+    """All stages after the tracing. Raises: WorkError when this machine cannot isolate programs."""
+
+    def open_pool() -> JudgePool:
+        return JudgePool(config.workers, timeout_s=config.replay_timeout_s)
+
+    functions = _extract(outcome, _capturable(outcome, trace.functions), project, config)
+    replayed = _replay(outcome, functions, open_pool)
+    chosen = [replace(each, examples=choose_examples(each.examples, config.max_examples)) for each in replayed]
+    unstable = find_unstable(chosen, open_pool, num_repeats=config.num_replays - 1)
+    for index, function in enumerate(chosen):
+        problem = build_problem(function, project)
+        if index in unstable:
+            outcome.drop(function.traced, "deterministic", _fault_reason(unstable[index], "varies"), unstable[index])
+            continue
+        outcome.funnel.reach("deterministic")
+        if not problem.docstring and not config.keep_without_docstring:
+            outcome.drop(function.traced, "problems", "no docstring")
+        elif num_outcomes(function.examples) < config.min_outcomes:
+            outcome.drop(function.traced, "problems", "too few different outcomes")
+        else:
+            outcome.problems.append(problem)
+            outcome.funnel.reach("problems")
+
+
+def _capturable(outcome: Outcome, functions: Sequence[TracedFunction]) -> list[TracedFunction]:
+    kept = []
+    for function in functions:
+        outcome.funnel.reach("called")
+        function.examples = [example for example in function.examples if is_testable(example)]
+        if function.refused:
+            outcome.drop(function, "capturable", function.refused)
+        elif function.contradicts_itself:
+            outcome.drop(function, "capturable", "equal arguments, different results")
+        elif len(function.examples) >= _MIN_EXAMPLES:
+            outcome.funnel.reach("capturable")
+            kept.append(function)
+        elif function.not_plain:
+            where, kind = next(iter(sorted(function.not_plain.items())))
+            outcome.drop(function, "capturable", f"{where} not plain", kind)
+        else:
+            outcome.drop(function, "capturable", "too few different calls", str(len(function.examples)))
+    return kept
+
+
+def _extract(
+    outcome: Outcome, functions: Sequence[TracedFunction], project: Project, config: TraceConfig
+) -> list[ExtractedFunction]:
+    modules, kept = ProjectModules(project.root, project.import_roots), []
+    limits = ContextLimits(max_lines=config.max_context_lines, third_party=config.third_party)
+    for function in functions:
+        try:
+            extracted = extract_function(function, modules, limits, max_body_lines=config.max_body_lines)
+        except NotExtractedError as error:
+            outcome.drop(function, "extractable", error.reason, error.detail)
+        else:
+            outcome.funnel.reach("extractable")
+            kept.append(extracted)
+    return kept
+
+
+def _replay(outcome: Outcome, functions: Sequence[ExtractedFunction], open_pool: OpenPool) -> list[ExtractedFunction]:
+    kept = []
+    for function, result in zip(functions, replay_functions(functions, open_pool), strict=True):
+        if len(result.examples) < _MIN_EXAMPLES:
+            outcome.drop(function.traced, "replayable", _fault_reason(result.fault, "not reproduced"), result.fault)
+            continue
+        outcome.funnel.reach("replayable")
+        kept.append(replace(function, examples=result.examples))
+    return kept
+
+
+def _fault_reason(fault: str, reason: str) -> str:
+    """A fault of the sandbox is told apart from one of the function."""
+    return "sandbox failed" if fault.startswith("infra:") else reason
