@@ -80,6 +80,7 @@ class _Gathering:
         self._owners: dict[str, object] = {}
         self._itself: Named | None = None
         self._namespaces: dict[str, set[str]] = {}
+        self._followed: set[Named] = set()
         self._plain_imports: set[str] = set()
         self._from_imports: dict[str, set[str]] = {}
         self._pieces: list[str] = []
@@ -161,10 +162,14 @@ class _Gathering:
             self._from_imports.setdefault(source, set()).add(ast.unparse(alias))
             return
         inner = self._modules.named(f"{other.name}.{alias.name}")
-        if alias.name not in other.bindings and inner is not None:
+        if inner is not None and all(each is statement for each in other.bindings.get(alias.name, ())):
             self._need_module(name, inner, user)
             return
+        if (alias.name, other) in self._followed:  # modules that import each other
+            return
+        self._followed.add((alias.name, other))
         self.need(alias.name, other, user)
+        self._followed.remove((alias.name, other))
         if name != alias.name:
             renaming = f"{name} = {alias.name}"
             self._claim(name, renaming)

@@ -110,10 +110,7 @@ def _names_at_once(member: ast.stmt) -> set[str]:
 
 def _source_of(source: str, tree: ast.ClassDef, members: list[ast.stmt]) -> str:
     lines = lines_of(source)
-    first = tree.body[0]
-    if lines[first.lineno - 1][: first.col_offset].strip():
-        raise NotSplit("the class starts on the line of its name")
-    pieces = ["".join(lines[: first_line(first) - 1])]
+    pieces = ["".join(lines[: first_line(tree.body[0]) - 1])]
     for member in members:
         text = "".join(lines[first_line(member) - 1 : member.end_lineno])
         pieces.append("\n" + text if isinstance(member, FunctionNode) else text)

@@ -97,6 +97,17 @@ def test_a_module_of_the_project_becomes_a_namespace_of_what_is_taken_from_it(tm
     assert names["f"](5) == 8
 
 
+def test_modules_that_import_each_other_and_a_package_that_imports_its_own_modules(tmp_path: Path) -> None:
+    files = {
+        "pkg/__init__.py": "from . import a\nfrom . import b\ndef f(x):\n    return a.g(x)\n",
+        "pkg/a.py": "from .b import h\ndef g(x):\n    return h(x) if x else 0\n",
+        "pkg/b.py": "from .a import g\nfrom .c import lost\ndef h(x):\n    return g(x - 1)\ndef k():\n    return lost\n",
+        "pkg/c.py": "from .b import lost\n",
+    }
+    assert "def g(x):" in _context(tmp_path, files)
+    assert "lost" not in _context(tmp_path, {"pkg/b.py": files["pkg/b.py"]}, name="k")
+
+
 def test_packages_that_the_judge_has_may_be_imported(tmp_path: Path) -> None:
     source = "import numpy as np\ndef f():\n    import numpy.linalg\n    return np\n"
     assert _context(tmp_path, {"m.py": source}, third_party=["numpy"]) == "import numpy as np\n\n\n"

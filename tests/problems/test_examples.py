@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -48,11 +48,13 @@ def _sort_into(items: list[int], to: dict[str, int]) -> None:
         ({"args": [{"x": ["decimal.Decimal", ["1.5"]]}], "kwargs": {}, "output": {"f": "0x1.8p+0"}}, float, int),
         ({"args": [1], "kwargs": {}, "output": {"O": ["m", "Box", [["items", [1, {"t": [{"O": ["m", "Box", []]}]}]]]]}},
          lambda one: _box(items=[one, (_box(),)]), lambda one: _box(items=[one, (_box(x=1),)])),
+        ({"args": [1], "kwargs": {}, "output": {"O": ["m", "Box", [["pair", {"N": ["m", "Pair", [1, 2]]}]]]}},
+         lambda one: _box(pair=Pair(1, 2)), lambda one: _box(pair=Pair(1, 3))),
     ],
-    ids=["first_argument", "second_argument", "iterator", "fresh_iterator", "decimal", "objects_without_equality"],
+    ids=["first_argument", "second_argument", "iterator", "fresh_iterator", "decimal", "objects", "named_tuples"],
 )  # fmt: skip
 def test_outcomes_of_every_form_are_told(example: dict[str, Any], right: Any, wrong: Any) -> None:
-    scope: dict[str, Any] = {"Box": Box}
+    scope: dict[str, Any] = {"Box": Box, "Pair": Pair}
     exec(check_source([example]), scope)
     scope["check"](right)
     with pytest.raises(AssertionError):
@@ -61,6 +63,11 @@ def test_outcomes_of_every_form_are_told(example: dict[str, Any], right: Any, wr
 
 class Box:
     """No equality of its own."""
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
 
 
 def _box(**fields: Any) -> Box:

@@ -65,7 +65,6 @@ class Alias:
     def m(self):
         return 1
     n = m
-class OneLine: x = 1
 class Joined:
     x = 1; y = 2
     def m(self):
