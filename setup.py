@@ -1,4 +1,4 @@
-"""Packaging of megatron-codex: `pip install -e .` gives the library and builds csrc/cpu and csrc/sandbox.
+"""Packaging of megatron-codex: `pip install -e .` gives the library and builds csrc/cpu, csrc/sandbox and csrc/tracing.
 
 `tools/` has the commands.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pyarrow
@@ -85,6 +86,15 @@ JAIL = Extension(
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
     optional=True,
 )
+# The tracer's profile function for Python 3.11; later ones have sys.monitoring. Optional: without it the suites of
+# projects are traced by sys.setprofile, several times slower, and the trace says so.
+TRACER = Extension(
+    "megatron_codex.problems.tracing._tracer",
+    sources=sorted(str(path.relative_to(HERE)) for path in (HERE / "csrc/tracing").glob("*.c")),
+    depends=[str(path) for path in (HERE / "csrc/tracing").glob("*.h")],
+    extra_compile_args=["-O2", "-Wall", "-Wextra"],
+    optional=True,
+)
 ParallelCompile(default=0).install()  # a file a core
 
 setup(
@@ -97,12 +107,13 @@ setup(
     license_files=["LICENSE", "megatron_codex/tokenizer/LICENSE*"],
     python_requires=">=3.11",
     packages=find_packages(include=["megatron_codex", "megatron_codex.*"]),
-    ext_modules=[CPU_LIBRARY, JAIL],
+    ext_modules=[CPU_LIBRARY, JAIL, *([TRACER] if sys.version_info < (3, 12) else [])],
     package_data={
         "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
         "megatron_codex.planning": ["hardware/*.yaml"],
         "megatron_codex": ["py.typed"],
         "megatron_codex.sandbox": ["_jail.pyi"],
+        "megatron_codex.problems.tracing": ["_tracer.pyi"],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

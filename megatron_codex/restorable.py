@@ -33,12 +33,19 @@ Form = Callable[[Any], Any]
 def standard_form(value: Any, encode: Form) -> Any:
     """The form of a value of these types. encode: makes the forms of its parts. Raises: NotPlainData."""
     kind = type(value)
-    if type(kind) is type and kind in _ITERATORS:
-        return {"I": [encode(item) for item in _items_left(value)]}
+    parts = [encode(part) for part in standard_parts(value)]
+    return {"I": parts} if _is_iterator(kind) else {"x": [name_of(kind), parts]}
+
+
+def standard_parts(value: Any) -> list[Any]:
+    """The items of an iterator, or the arguments of the constructor. Raises: NotPlainData."""
+    kind = type(value)
+    if _is_iterator(kind):
+        return list(_items_left(value))
     name = name_of(kind)
     if name is None:
-        raise NotPlainData(f"not plain data: {kind.__name__}")
-    return {"x": [name, [encode(part) for part in TYPES[name](value)]]}
+        raise NotPlainData(type.__dict__["__name__"].__get__(kind))
+    return TYPES[name](value)
 
 
 def standard_value(tag: Any, payload: Any, decode: Form) -> Any:
@@ -62,7 +69,11 @@ def standard_value(tag: Any, payload: Any, decode: Form) -> Any:
 
 def is_standard(kind: type) -> bool:
     """Whether standard_form takes values of this type (some only: an array may be too large)."""
-    return (type(kind) is type and kind in _ITERATORS) or name_of(kind) is not None
+    return _is_iterator(kind) or name_of(kind) is not None
+
+
+def _is_iterator(kind: type) -> bool:
+    return type(kind) is type and kind in _ITERATORS
 
 
 def name_of(kind: type) -> str | None:

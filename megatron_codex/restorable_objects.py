@@ -19,7 +19,7 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType
 from typing import Any
 
-from megatron_codex.restorable import is_standard, names_of_module, standard_form, standard_value
+from megatron_codex.restorable import is_standard, names_of_module, standard_form, standard_parts, standard_value
 from megatron_codex.tagged import NotPlainData, decode, encode
 
 _METACLASSES = (type, ABCMeta, enum.EnumMeta)
@@ -58,13 +58,31 @@ def decode_restorable(form: Any, find: Find | None = None) -> Any:
 
 def object_at(module: str, name: str) -> Any:
     """What a module that is imported holds under a dotted name; _NOTHING where there is nothing."""
+    return member_at(names_of_module(module), name)
+
+
+def member_at(names: dict[str, Any], name: str) -> Any:
+    """As object_at, of a module's names: what stands in the dictionary of the class itself."""
     first, *others = name.split(".")
-    found = names_of_module(module).get(first, _NOTHING)
+    found = dict.get(names, first, _NOTHING)
     for part in others:
         if not _is_one_of(type(found), _METACLASSES):
             return _NOTHING
-        found = vars(found).get(part, _NOTHING)
+        private = f"_{found.__name__.lstrip('_')}{part}" if part.startswith("__") else part
+        found = vars(found).get(part, vars(found).get(private, _NOTHING))
     return found
+
+
+def parts_of(value: Any) -> list[Any]:
+    """The values that the form of one that is no plain data holds. Raises: NotPlainData where it has no form."""
+    kind = type(value)
+    if not _is_one_of(type(kind), _METACLASSES):
+        raise NotPlainData("an object whose class has a metaclass of its own")
+    if _is_one_of(kind, (*_FUNCTIONS, *_METACLASSES)) or enum.Enum in kind.__mro__:
+        return []
+    if is_standard(kind):
+        return standard_parts(value)
+    return list(tuple.__iter__(value)) if tuple in kind.__mro__ else list(fields_of(value).values())
 
 
 def fields_of(value: Any) -> dict[str, Any]:
@@ -104,7 +122,7 @@ def _plain_bases(kind: type) -> list[type]:
 def _form(value: Any) -> Any:
     kind = type(value)
     if not _is_one_of(type(kind), _METACLASSES):
-        raise NotPlainData("not plain data: an object whose class has a metaclass of its own")
+        raise NotPlainData("an object whose class has a metaclass of its own")
     if _is_one_of(kind, _FUNCTIONS):
         return _function_form(value)
     if _is_one_of(kind, _METACLASSES):

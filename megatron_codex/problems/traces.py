@@ -18,8 +18,11 @@ from typing import Any
 import megatron_codex
 from megatron_codex.problems import tracing
 from megatron_codex.problems.project import BrokenProjectError, Project
+from megatron_codex.problems.tracing.kinds import KINDS
+from megatron_codex.problems.tracing.origins import PROJECT
+from megatron_codex.restorable_objects import decode_restorable
 from megatron_codex.sandbox.project_run import OUTPUT_IN_JAIL, PROJECT_IN_JAIL, ProjectRun, run_project
-from megatron_codex.tagged import NotPlainData, decode
+from megatron_codex.tagged import NotPlainData
 
 Example = dict[str, Any]
 
@@ -37,32 +40,53 @@ _SUITE_FACTS = ("exit_code", "passed", "failed", "errors", "skipped", "resumed")
 
 @dataclass(kw_only=True)
 class TracedFunction:
-    """One function of the project that its tests called."""
+    """One function that the tests called."""
 
     file: str
-    """Below the project's root, with forward slashes."""
-    name: str
+    """Below the root of its origin, with forward slashes."""
+    qualname: str
     line: int
-    refused: str = ""
-    """Why the tracer did not look at its calls: method, nested, generator."""
+    kind: str = "function"
+    """One of tracing.kinds.KINDS."""
+    is_generator: bool = False
+    origin: str = "project"
+    """"project", "stdlib", or a distribution's "name version"."""
     num_calls: int = 0
+    """As long as the tracer looked at them: it stops when it has enough."""
     not_plain: dict[str, str] = field(default_factory=dict)
-    """"arguments" and/or "result" -> the first type met there that is no plain data."""
+    """"arguments", "result" and/or "changes" -> the first type met there that has no form."""
     examples: list[Example] = field(default_factory=list)
-    """Calls with different arguments: args, kwargs, and output or raises, in tagged JSON."""
+    """Calls with different arguments: args, kwargs, and output, iterator (the items of a generator that was run to its
+    end) or raises, with message where it is the same each time; changes: position or name of an argument -> what it is
+    after the call. In tagged JSON with the tags of restorable.py and restorable_objects.py."""
     contradicts_itself: bool = False
-    """Equal arguments had different results."""
+    """Equal arguments had different outcomes."""
+
+    @property
+    def name(self) -> str:
+        """Without that of its class."""
+        return self.qualname.rpartition(".")[2]
+
+    @property
+    def refused(self) -> str:
+        """Why it is no plain function of the project's: its kind, or its origin; "" for one that is."""
+        if self.origin != PROJECT:
+            return "of a library"
+        is_bound = self.kind in ("staticmethod", "classmethod", "property")
+        return "" if self.kind == "function" else "method" if is_bound else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
     """suite: exit_code, passed, failed, errors, skipped, as the test runner counted; resumed: how often tracing had to
-    be started again, because a test had ended it."""
+    be started again, because a test had ended it. engine: "profiler" or "monitoring", or, several times slower,
+    "setprofile", with the version of Python that it ran in."""
 
     functions: tuple[TracedFunction, ...]
     suite: dict[str, int]
     missing_modules: tuple[str, ...]
     num_malformed_records: int
+    engine: str
     isolation: str
 
 
@@ -92,7 +116,8 @@ def _make_kit(kit: Path) -> Path:
     package = Path(megatron_codex.__file__).parent
     inside = Path(tracing.__file__).parent.relative_to(package)
     (kit / package.name / inside).mkdir(parents=True)
-    for source in (package / "tagged.py", *(package / inside).glob("*.py")):
+    codecs = [package / name for name in ("tagged.py", "restorable.py", "restorable_objects.py")]
+    for source in (*codecs, *(package / inside).glob("*.py"), *(package / inside).glob("_tracer.*.so")):
         shutil.copy(source, kit / package.name / source.relative_to(package))
     # Whole packages, so that they win over any megatron_codex that is installed.
     for directory in (package.name, f"{package.name}/problems"):
@@ -127,6 +152,7 @@ def read_trace(path: Path, run: ProjectRun) -> Trace:
         suite=reader.suite,
         missing_modules=missing,
         num_malformed_records=reader.num_malformed,
+        engine=reader.engine,
         isolation=run.verdict.isolation,
     )
 
@@ -138,42 +164,70 @@ class _RecordReader:
         self.functions: dict[str, TracedFunction] = {}
         self.suite: dict[str, int] | None = None
         self.num_malformed = 0
-        self._outcomes: dict[tuple[str, str], str] = {}
+        self.engine = ""
+        self._process = -1
+        self._examples: dict[str, Example] = {}
+
+        self._readers = {
+            "start": self._start,
+            "function": self._function,
+            "sample": self._sample,
+            "not_plain": self._not_plain,
+            "end": self._end,
+        }
 
     def read(self, line: bytes) -> None:
         try:
             record = json.loads(line)
-            {"function": self._function, "sample": self._sample, "not_plain": self._not_plain, "end": self._end}[
-                record["kind"]
-            ](record)
+            self._readers[record["kind"]](record)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, NotPlainData):
             self.num_malformed += 1
 
+    def _start(self, record: dict[str, Any]) -> None:
+        if not self.engine:
+            self.engine = f"{_text(record['engine'])} of Python {_text(record['python'])}"
+            self._process = _count(record["process"])
+
     def _function(self, record: dict[str, Any]) -> None:
+        if record["function_kind"] not in KINDS or type(record["is_generator"]) is not bool:
+            raise ValueError("no such kind of function")
         function = TracedFunction(
             file=_text(record["file"]),
-            name=_text(record["name"]),
+            qualname=_text(record["name"]),
             line=_count(record["line"]),
-            refused=_text(record["refused"]),
+            kind=record["function_kind"],
+            is_generator=record["is_generator"],
+            origin=_text(record["origin"]),
         )
         self.functions.setdefault(_text(record["function"]), function)
 
     def _sample(self, record: dict[str, Any]) -> None:
         function = self.functions[record["function"]]
-        kind = "output" if "output" in record else "raises"
-        example = {"args": list(record["args"]), "kwargs": dict(record["kwargs"]), kind: record[kind]}
-        decode([*example["args"], *example["kwargs"].values(), example[kind]])
+        (kind,) = record.keys() & {"output", "iterator", "raises"}
+        example: Example = {"args": list(record["args"]), "kwargs": dict(record["kwargs"]), kind: record[kind]}
+        for name in record.keys() & {"message", "changes"}:
+            example[name] = dict(record[name]) if name == "changes" else _text(record[name])
+        forms = [*example["args"], *example["kwargs"].values(), *example.get("changes", {}).values()]
         if kind == "raises":
             _text(example[kind])
+        elif kind == "iterator":
+            forms += list(example[kind])
+        else:
+            forms.append(example[kind])
+        decode_restorable(forms)
         function.num_calls = max(function.num_calls, _count(record["call"]))
-        key = (record["function"], json.dumps([example["args"], example["kwargs"]]))
-        outcome = json.dumps([kind, example[kind]])
-        known = self._outcomes.get(key)
+        self._keep(function, example, key=json.dumps([record["function"], example["args"], example["kwargs"]]))
+
+    def _keep(self, function: TracedFunction, example: Example, *, key: str) -> None:
+        known = self._examples.get(key)
         if known is None:
-            self._outcomes[key] = outcome
+            self._examples[key] = example
             function.examples.append(example)
-        elif known != outcome:
-            function.contradicts_itself = True
+            return
+        if known.get("message") != example.get("message"):  # it shows an address, for instance
+            known.pop("message", None)
+            example.pop("message", None)
+        function.contradicts_itself |= json.dumps(known, sort_keys=True) != json.dumps(example, sort_keys=True)
 
     def _not_plain(self, record: dict[str, Any]) -> None:
         self.functions[record["function"]].not_plain[_text(record["where"])] = _text(record["type"])

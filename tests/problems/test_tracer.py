@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from megatron_codex.problems.tracing.calls import NotPlain, call_arguments, check_plain
-from megatron_codex.problems.tracing.tracer import Tracer, is_test_file
+from megatron_codex.problems.tracing.calls import call_arguments, check_size
+from megatron_codex.problems.tracing.origins import is_test_file
+from megatron_codex.problems.tracing.tracer import Tracer, engines_here
+from megatron_codex.tagged import NotPlainData
 
 Record = Callable[[Callable[[], Any]], list[dict[str, Any]]]
 
@@ -64,19 +66,20 @@ def generator():
 
 
 @pytest.fixture
-def lib(tmp_path: Path) -> ModuleType:
+def lib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     path = tmp_path / "project" / "lib.py"
     path.parent.mkdir()
     path.write_text(SOURCE)
     module = ModuleType("lib")
+    monkeypatch.setitem(sys.modules, "lib", module)
     exec(compile(SOURCE, str(path), "exec"), module.__dict__)
     return module
 
 
-@pytest.fixture
-def tracer(tmp_path: Path, lib: ModuleType) -> Iterator[Tracer]:
+@pytest.fixture(params=engines_here())
+def tracer(tmp_path: Path, lib: ModuleType, request: pytest.FixtureRequest) -> Iterator[Tracer]:
     outer = sys.getprofile()
-    yield Tracer(str(tmp_path / "project"), tmp_path / "trace.jsonl", num_samples=10)
+    yield Tracer(str(tmp_path / "project"), tmp_path / "trace.jsonl", num_samples=10, engine=request.param)
     threading.setprofile(None)
     sys.setprofile(outer)
 
@@ -100,9 +103,11 @@ def _samples(records: list[dict[str, Any]], name: str) -> list[tuple[Any, ...]]:
 def test_calls_and_results(record: Record, lib: ModuleType) -> None:
     records = record(lambda: (lib.plain(1), lib.plain(2, y=3), lib.plain(1)))
     assert _samples(records, "plain") == [([1], {}, 2), ([2, 3], {}, 5)]
-    assert records[-1]["calls"] == {"lib.py:4:plain": 3}
-    assert records[0] == {
-        "kind": "function", "function": "lib.py:4:plain", "file": "lib.py", "name": "plain", "line": 4, "refused": "",
+    assert records[-1]["calls"] == {"project:lib.py:4:plain": 3}
+    assert records[0]["engine"] in engines_here()
+    assert records[1] == {
+        "kind": "function", "function": "project:lib.py:4:plain", "origin": "project", "file": "lib.py",
+        "name": "plain", "line": 4, "function_kind": "function", "is_generator": False,
     }  # fmt: skip
 
 
@@ -144,7 +149,7 @@ def test_it_goes_on_after_a_recursion_error(record: Record, tracer: Tracer, lib:
 
     records = record(work)
     assert _samples(records, "plain") == [([1], {}, 2)]
-    assert records[-1]["resumed"] == 1
+    assert records[0]["engine"] != "setprofile" or records[-1]["resumed"] == 1
     assert sys.gettrace() is None
 
 
@@ -169,7 +174,7 @@ def test_other_threads_are_traced(record: Record, lib: ModuleType) -> None:
 def test_it_stops_looking_after_enough_samples(record: Record, lib: ModuleType) -> None:
     records = record(lambda: [lib.plain(number) for number in range(19)])
     assert len(_samples(records, "plain")) == 10
-    assert records[-1]["calls"] == {"lib.py:4:plain": 19}
+    assert records[-1]["calls"] == {"project:lib.py:4:plain": 10}
 
 
 def test_what_is_refused_is_said_once(record: Record, lib: ModuleType) -> None:
@@ -181,8 +186,8 @@ def test_what_is_refused_is_said_once(record: Record, lib: ModuleType) -> None:
         list(lib.generator())
 
     records = record(work)
-    refused = {each["name"]: each["refused"] for each in records if each["kind"] == "function"}
-    assert refused == {"opaque": "", "method": "method", "generator": "generator"}
+    kinds = {each["name"]: each["function_kind"] for each in records if each["kind"] == "function"}
+    assert kinds == {"opaque": "function", "Thing.method": "method", "generator": "generator"}
     not_plain = [(each["where"], each["type"]) for each in records if each["kind"] == "not_plain"]
     assert not_plain == [("result", "object"), ("arguments", "object")]
 
@@ -194,7 +199,7 @@ def test_code_outside_the_library_is_not_looked_at(
     monkeypatch.chdir(tmp_path / "project")
     scope: dict[str, Any] = {}
     exec(compile("def f():\n    return 1\n", file if file == "<string>" else str(tmp_path / file), "exec"), scope)
-    assert [each["kind"] for each in record(scope["f"])] == ["end"]
+    assert [each["kind"] for each in record(scope["f"])] == ["start", "end"]
 
 
 def _make(source: str) -> Any:
@@ -236,8 +241,8 @@ class Text(str):
     ("value", "fault"),
     [
         (Text("x"), "Text"),
-        (OrderedDict(), "OrderedDict"),
-        ([{"a": (1, {object})}], "type"),
+        ([{"a": (1, {sys})}], "module"),
+        (OrderedDict({1: "x" * 2001}), "too long"),
         ({Text("k"): 1}, "Text"),
         ("x" * 2001, "too long"),
         (["x" * 1500, b"y" * 600], "too long"),
@@ -248,20 +253,20 @@ class Text(str):
     ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
 )
 def test_not_plain(value: Any, fault: str) -> None:
-    with pytest.raises(NotPlain, match=fault):
-        check_plain(value)
+    with pytest.raises(NotPlainData, match=fault):
+        check_size(value)
 
 
 def test_cycles_are_not_plain() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
-    with pytest.raises(NotPlain):
-        check_plain(cycle)
+    with pytest.raises(NotPlainData):
+        check_size(cycle)
 
 
 @pytest.mark.parametrize("value", [None, (1, [2.5, {"a": {1, 2}}]), frozenset({b"x"}), range(3), "x" * 2000])
 def test_plain(value: Any) -> None:
-    assert check_plain(value) is value
+    assert check_size(value) is value
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,11 @@ from megatron_codex.problems.tracing.suites import run_unittest
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox.project_run import ProjectRun
 
-FUNCTION = {"kind": "function", "function": "a:1:f", "file": "a", "name": "f", "line": 1, "refused": ""}
+START = {"kind": "start", "process": 7, "engine": "profiler", "python": "3.11.7"}
+FUNCTION = {
+    "kind": "function", "function": "a:1:f", "origin": "project", "file": "a", "name": "f", "line": 1,
+    "function_kind": "function", "is_generator": False,
+}  # fmt: skip
 SAMPLE = {"kind": "sample", "function": "a:1:f", "call": 1, "args": [1], "kwargs": {}, "output": 2}
 SUITE = {"exit_code": 0, "passed": 1, "failed": 0, "errors": 0, "skipped": 0, "resumed": 0}
 END = {"kind": "end", **SUITE, "calls": {"a:1:f": 5}}
@@ -62,6 +66,12 @@ def test_contradictions_are_noticed(tmp_path: Path) -> None:
         {**SAMPLE, "call": -1},
         {**FUNCTION, "line": "1"},
         {**FUNCTION, "file": None},
+        {**FUNCTION, "function_kind": "other"},
+        {**FUNCTION, "is_generator": 1},
+        {**SAMPLE, "iterator": [1]},
+        {**SAMPLE, "changes": [1]},
+        {**SAMPLE, "changes": {"0": {"q": 1}}},
+        {**SAMPLE, "message": 1},
         {**END, "passed": True},
     ],
     ids=lambda record: str(record)[:60],

@@ -1,23 +1,27 @@
-"""One call as data: the arguments that make it again, as long as they are plain and of modest size.
+"""One call as data: the arguments that make it again, as long as they have a form and are of modest size.
 
-In: a frame's code and values. Out: (args, kwargs). Nothing here runs code of the project.
+In: a frame's code and values. Out: (args, kwargs), and their forms. Nothing here runs code of the project.
 """
 
 from __future__ import annotations
 
-import functools
 from types import CodeType, FunctionType
 from typing import Any
 
+from megatron_codex.restorable_objects import encode_restorable, parts_of
+from megatron_codex.tagged import NotPlainData
+
+try:
+    from megatron_codex.problems.tracing._tracer import measure as measure_plain
+except ImportError:  # not built, or built for another Python
+    measure_plain = None  # type: ignore[assignment]
+
 _VARARGS, _VARKEYWORDS = 0x04, 0x08  # CO_VARARGS, CO_VARKEYWORDS
 _MAX_ITEMS, _MAX_CHARACTERS, _MAX_DEPTH, _MAX_INTEGER_BITS = 200, 2_000, 8, 1_024
-_MAX_WRAPPERS = 8
-_SCALARS = (type(None), bool, float, complex)
+LIMITS = (_MAX_ITEMS, _MAX_CHARACTERS, _MAX_DEPTH, _MAX_INTEGER_BITS)
+_SCALARS = (type(None), bool, float, complex, range)
+_TEXTS = (str, bytes, bytearray)
 _SEQUENCES = (list, tuple, set, frozenset)
-
-
-class NotPlain(Exception):
-    """Carries the name of the type that is not plain, or says what is too large."""
 
 
 def call_arguments(code: CodeType, values: Any, function: FunctionType | None) -> tuple[list[Any], dict[str, Any]]:
@@ -49,8 +53,20 @@ def call_arguments(code: CodeType, values: Any, function: FunctionType | None) -
     return args[:first], {**{names[at]: args[at] for at in by_name}, **kwargs}
 
 
-def check_plain(value: Any) -> Any:
-    """The value itself, when it is plain data of modest size. Raises NotPlain."""
+def form_of(value: Any) -> Any:
+    """The tagged form of a value of modest size. Raises: NotPlainData, naming what has no form or is too large."""
+    check_size(value)
+    return encode_restorable(value)
+
+
+def check_size(value: Any) -> Any:
+    """The value itself, when it and what it holds are not too much. Raises: NotPlainData."""
+    if measure_plain is not None:
+        fault = measure_plain(value, LIMITS)
+        if fault is None:
+            return value
+        if fault:
+            raise NotPlainData(fault)
     _measure(value, 0, [_MAX_ITEMS, _MAX_CHARACTERS])
     return value
 
@@ -59,34 +75,26 @@ def _measure(value: Any, depth: int, left: list[int]) -> None:
     kind = type(value)
     left[0] -= 1
     if left[0] < 0 or depth > _MAX_DEPTH:
-        raise NotPlain("too many items" if left[0] < 0 else "nested too deep")
-    if kind in _SCALARS:
-        return
-    if kind is int:
+        raise NotPlainData("too many items" if left[0] < 0 else "nested too deep")
+    if type(kind) is not type:  # `in` would ask a metaclass for its __eq__
+        _measure_all(parts_of(value), depth, left)
+    elif kind is int:
         if value.bit_length() > _MAX_INTEGER_BITS:
-            raise NotPlain("too large an int")
-    elif kind is str or kind is bytes or kind is bytearray:
+            raise NotPlainData("too large an int")
+    elif kind in _TEXTS:
         left[1] -= len(value)
         if left[1] < 0:
-            raise NotPlain("too long a text")
+            raise NotPlainData("too long a text")
     elif kind in _SEQUENCES:
-        for item in value:
-            _measure(item, depth + 1, left)
+        _measure_all(value, depth, left)
     elif kind is dict:
         for key, item in value.items():
             _measure(key, depth + 1, left)
             _measure(item, depth + 1, left)
-    elif kind is not range:
-        raise NotPlain(kind.__name__)
+    elif kind not in _SCALARS:
+        _measure_all(parts_of(value), depth, left)
 
 
-def function_of(code: CodeType, value: Any) -> FunctionType | None:
-    """The function whose code this is, looked for under the wrappers that leave a __wrapped__."""
-    for _ in range(_MAX_WRAPPERS):
-        if type(value) is FunctionType and value.__code__ is code:
-            return value
-        # Other objects are not asked: their __getattr__ would be the project's code.
-        if type(value) not in (FunctionType, functools._lru_cache_wrapper):
-            return None
-        value = value.__dict__.get("__wrapped__")
-    return None
+def _measure_all(values: Any, depth: int, left: list[int]) -> None:
+    for value in values:
+        _measure(value, depth + 1, left)

@@ -10,22 +10,31 @@ import os
 import sys
 from pathlib import Path
 
+from megatron_codex.problems.tracing.origins import LIBRARIES
 from megatron_codex.problems.tracing.suites import RUNNERS
-from megatron_codex.problems.tracing.tracer import Tracer
+from megatron_codex.problems.tracing.tracer import Tracer, engines_here
 
 
 def main() -> None:
     """Read the arguments, run the suite, end the process."""
-    parser = argparse.ArgumentParser(description="Run a test suite under sys.setprofile.")
+    parser = argparse.ArgumentParser(description="Run a test suite under the tracer.")
     parser.add_argument("--root", required=True, help="the project")
     parser.add_argument("--output", type=Path, required=True, help="file to write the records to")
     parser.add_argument("--num-samples", type=int, required=True, help="distinct calls to record of a function")
     parser.add_argument("--runner", choices=sorted(RUNNERS), required=True)
+    parser.add_argument("--engine", choices=engines_here(), default="", help="default: the fastest that is here")
+    parser.add_argument("--libraries", nargs="*", choices=LIBRARIES, default=[], help="whose functions to record too")
     parser.add_argument("paths", nargs="+", help="test directories and files")
     arguments = parser.parse_args()
     if arguments.runner == "pytest":
         import pytest  # noqa: F401  # Before the tracing starts: it is not the project's.
-    tracer = Tracer(arguments.root, arguments.output, num_samples=arguments.num_samples)
+    tracer = Tracer(
+        arguments.root,
+        arguments.output,
+        num_samples=arguments.num_samples,
+        engine=arguments.engine,
+        libraries=arguments.libraries,
+    )
     tracer.start()
     tracer.finish(**RUNNERS[arguments.runner](arguments.paths, tracer.resume))
     sys.stdout.flush()

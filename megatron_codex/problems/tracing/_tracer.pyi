@@ -1,0 +1,16 @@
+"""csrc/tracing: the tracer's profile function in C."""
+
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+def configure(
+    on_call: Callable[[FrameType], bool | None],
+    on_return: Callable[[FrameType, Any, BaseException | None], None],
+    pending: dict[FrameType, Any],
+    /,
+) -> None: ...
+def start() -> None: ...
+def stop() -> None: ...
+def is_running() -> bool: ...
+def measure(value: Any, limits: tuple[int, int, int, int], /) -> str | None: ...

@@ -1,0 +1,54 @@
+"""The file of records: one JSON line each, written at once, by the traced process and those that it forks.
+
+Out, in this order:
+    {"kind": "start", "engine", "python", "process"}
+    {"kind": "function", "function": id, "origin", "file", "name", "line", "function_kind", "is_generator"}
+    {"kind": "sample", "function": id, "call": ordinal, "args": [...], "kwargs": {...},
+     "output" | "iterator" | "raises" and "message": ..., "changes": {position or name: what it is afterwards}}
+    {"kind": "not_plain", "function": id, "where": "arguments" | "result" | "changes", "type": what has no form}
+    {"kind": "end", "process", "exit_code", "passed", "failed", "errors", "skipped", "resumed", "calls": {id: calls}}
+An id is "origin:file:line:qualified name". Calls are counted as long as a function is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 64 << 20
+"""Of all records; then only the last one is written."""
+
+
+class RecordFile:
+    """Takes what it needs at the start: a suite may put others in the place of os.write or json.dumps for a while."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._open, self._write, self._close, self._getpid = os.open, os.write, os.close, os.getpid
+        self._text = json.JSONEncoder().encode
+        self._left = MAX_BYTES
+        self.process = os.getpid()
+
+    @property
+    def is_full(self) -> bool:
+        return self._left <= 0
+
+    def is_of_this_process(self) -> bool:
+        """False in a process that the suite forked."""
+        return self._getpid() == self.process
+
+    def text(self, value: Any) -> str:
+        """A form as JSON."""
+        return self._text(value)
+
+    def write(self, **record: Any) -> None:
+        # Opened anew each time: a suite may close descriptors that are not its own.
+        line = self._text(record).encode() + b"\n"
+        self._left -= len(line)
+        descriptor = self._open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._write(descriptor, line)
+        finally:
+            self._close(descriptor)
