@@ -1,4 +1,5 @@
-/* The Python module megatron_codex.sandbox._jail: arguments in, close_jail and serve called, errors out. */
+/* The Python module megatron_codex.sandbox._jail: arguments in, close_jail and serve called, errors out. The methods for
+   a candidate's process are those of calls.c. */
 
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "jail.h"
 #include "worker.h"
 
@@ -91,17 +93,12 @@ static PyObject *py_lock_down(PyObject *module, PyObject *args, PyObject *kwargs
     return NULL;
 }
 
+/* The worker has one thread and no function of os.register_at_fork (zygote.py looks), so a child's Python needs none of
+   PyOS_AfterFork_Child, which would copy twenty pages. */
 static pid_t fork_python(void *context)
 {
     (void)context;
-    PyOS_BeforeFork();
-    pid_t pid = fork();
-    if (pid != 0) {
-        int number = errno;
-        PyOS_AfterFork_Parent();
-        errno = number;
-    }
-    return pid; /* the child's Python is put in order when its jail is closed */
+    return fork();
 }
 
 /* The errno of the exception that is set, which is cleared. */
@@ -132,22 +129,38 @@ static int build_cell(struct cell *cell, void *context)
     return -1;
 }
 
+/* In a jailed child: become the role that it was sent, on its descriptors. Straight from here, since each Python function
+   that would return first had its frame's objects, and so their pages, written to. */
+static void run_role(PyObject *roles, const struct worker *worker)
+{
+    PyObject *descriptors[MAX_DESCRIPTORS];
+    PyObject *name = PyBytes_FromStringAndSize(worker->payload, worker->payload_bytes);
+    PyObject *role = name == NULL ? NULL : PyDict_GetItem(roles, name);
+    for (int i = 0; i < worker->num_descriptors; i++)
+        if ((descriptors[i] = PyLong_FromLong(FIRST_DESCRIPTOR + 1 + i)) == NULL) /* the first said "ready" */
+            role = NULL;
+    if (role != NULL)
+        PyObject_Vectorcall(role, descriptors, (size_t)worker->num_descriptors, NULL);
+    _exit(1); /* a role ends its process itself */
+}
+
 PyDoc_STRVAR(serve_doc,
-             "Serve the driver; returns None when it is gone.\n\n"
-             "Returns in each jailed child too: (the bytes sent for it, the number of its descriptors, which start at 4).\n"
-             "connection: SOCK_SEQPACKET; driver: its pidfd; own_pidfd: -1 without pid namespaces; directory: of a child;\n"
-             "build_cell: called for (ruleset, mounts, scratch), descriptors or -1. Raises: OSError, when it cannot go on.");
+             "Serve the driver; returns when it is gone.\n\n"
+             "roles: of bytes that a request has to functions, one of which each jailed child becomes: it gets the\n"
+             "numbers of its descriptors, and must end the process. connection: SOCK_SEQPACKET; driver: its pidfd;\n"
+             "own_pidfd: -1 without pid namespaces; directory: of a child; build_cell: called for (ruleset, mounts,\n"
+             "scratch), descriptors or -1. Raises: OSError, when it cannot go on.");
 
 static PyObject *py_serve(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"connection", "driver", "own_pidfd", "directory", "filter", "build_cell", NULL};
+    static char *keywords[] = {"connection", "driver", "own_pidfd", "directory", "filter", "build_cell", "roles", NULL};
     static struct worker worker; /* one a process; too large for a stack */
     Py_buffer filter;
-    PyObject *callback;
+    PyObject *callback, *roles;
     (void)module;
     memset(&worker, 0, sizeof worker);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$iiisy*O", keywords, &worker.connection, &worker.driver,
-                                     &worker.own_pidfd, &worker.directory, &filter, &callback))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$iiisy*OO!", keywords, &worker.connection, &worker.driver,
+                                     &worker.own_pidfd, &worker.directory, &filter, &callback, &PyDict_Type, &roles))
         return NULL;
     if (read_filter(&filter, &worker.filter) != 0) {
         PyBuffer_Release(&filter);
@@ -157,12 +170,10 @@ static PyObject *py_serve(PyObject *module, PyObject *args, PyObject *kwargs)
     worker.fork = fork_python;
     worker.context = callback;
     int result = serve(&worker);
+    if (result == 1)
+        run_role(roles, &worker);
     int number = errno;
-    if (result == 1)
-        PyOS_AfterFork_Child();
     PyBuffer_Release(&filter);
-    if (result == 1)
-        return Py_BuildValue("(y#i)", worker.payload, (Py_ssize_t)worker.payload_bytes, worker.num_descriptors);
     if (result == 0)
         Py_RETURN_NONE;
     errno = number;
@@ -175,7 +186,13 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_jail", "Closing the jail, and the worker's loop.", -1,
+static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_jail", "Closing the jail, the worker's loop, a candidate's calls.", -1,
                                     METHODS, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__jail(void) { return PyModule_Create(&MODULE); }
+PyMODINIT_FUNC PyInit__jail(void)
+{
+    PyObject *module = PyModule_Create(&MODULE);
+    if (module != NULL && (prepare_calls(module) != 0 || PyModule_AddFunctions(module, CALLS_METHODS) != 0))
+        Py_CLEAR(module);
+    return module;
+}

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from megatron_codex.sandbox import messages
 from megatron_codex.sandbox.roles import ROLES
+from megatron_codex.sandbox.stack import keep_recursion_limit
 
 
 def main() -> NoReturn:
@@ -23,6 +24,7 @@ def main() -> NoReturn:
     os.close(null)
     control.send(b"ready")
     control.close()
+    keep_recursion_limit(num_calls=1)
     try:
         ROLES[role](*descriptors)
     finally:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from megatron_codex.sandbox import _jail, kernel, root_directory, seccomp
 from megatron_codex.sandbox.cell import Place, open_own_mounts
@@ -145,16 +145,21 @@ def enter_jail(plan: JailPlan) -> Jail:
 
 
 def serve(
-    jail: Jail, connection: int, driver: int, build_cell: Callable[[], tuple[int, int, int]]
-) -> tuple[bytes, int] | None:
-    """Fork a jailed child for each request; returns in the children, and None when the driver is gone (worker.c)."""
-    return _jail.serve(
+    jail: Jail,
+    connection: int,
+    driver: int,
+    build_cell: Callable[[], tuple[int, int, int]],
+    roles: dict[bytes, Callable[..., NoReturn]],
+) -> None:
+    """Fork a jailed child for each request, which becomes one of the roles, until the driver is gone (worker.c)."""
+    _jail.serve(
         connection=connection,
         driver=driver,
         own_pidfd=jail.own_pidfd if jail.plan.level == "A" else -1,
         directory=jail.place.scratch,
         filter=jail.system_calls,
         build_cell=build_cell,
+        roles=roles,
     )
 
 

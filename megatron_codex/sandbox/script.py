@@ -13,7 +13,6 @@ import types
 from typing import NoReturn
 
 from megatron_codex.sandbox.frames import read_frame
-from megatron_codex.sandbox.stack import keep_recursion_limit
 
 FILE_NAME = "solution.py"
 _STREAMS = (("stdin", "r", "surrogateescape"), ("stdout", "w", "surrogateescape"), ("stderr", "w", "backslashreplace"))
@@ -34,7 +33,6 @@ def run(channel: int, stdin: int, stdout: int, stderr: int) -> NoReturn:
         stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    keep_recursion_limit()
     sys.argv = [FILE_NAME]
     code = _run_main(source)
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons, as the interpreter does

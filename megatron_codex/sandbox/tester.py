@@ -17,7 +17,6 @@ from megatron_codex.sandbox.border import Stub
 from megatron_codex.sandbox.exceptions import exception_of
 from megatron_codex.sandbox.frames import read_frame, write_frame
 from megatron_codex.sandbox.remote import CandidateGoneError, Remote, UnsupportedError
-from megatron_codex.sandbox.stack import keep_recursion_limit
 
 _MAX_DETAIL_CHARS = 500
 _MODULE_NAME = "tests"
@@ -26,7 +25,6 @@ _MODULE_NAME = "tests"
 def run(channel: int, report: int) -> NoReturn:
     """Run the tests, send the verdict, exit with 0."""
     job = read_frame(report)
-    keep_recursion_limit()
     classes: dict[str, object] = {}
     remote = Remote(channel, classes.get, ends_loops="StopIteration" in job["test"])
     verdict, detail = _judge(job, classes, remote)

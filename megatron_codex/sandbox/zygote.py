@@ -11,15 +11,20 @@ import fcntl
 import gc
 import os
 import socket
+import sys
+from functools import partial
 from typing import NoReturn
 
 from megatron_codex.sandbox import candidate, jail, messages, tester
 from megatron_codex.sandbox.cell import build_cell
 from megatron_codex.sandbox.jail import FIRST_DESCRIPTOR, Jail, JailPlan
 from megatron_codex.sandbox.roles import ROLES
+from megatron_codex.sandbox.stack import keep_recursion_limit
 
 _RESERVED = FIRST_DESCRIPTOR + messages.MAX_DESCRIPTORS + 1
 """Descriptors below are kept for a child's own, so that none of ours lies in their way."""
+_RUN_CODE_AFTER_FORK = {"random", "threading", "logging", "multiprocessing.util"}
+"""Modules of the library that use os.register_at_fork, which a child's Python is not asked for (module.c)."""
 
 
 def main(control: int) -> NoReturn:
@@ -34,6 +39,9 @@ def main(control: int) -> NoReturn:
     if plan.profile == "trace":
         # Not for a judge's worker, whose forks each module makes dearer; and before the jail hides the module's file.
         from megatron_codex.sandbox import project_worker
+    else:
+        candidate.warm_up()  # the jail denies the sockets that it takes
+        tester.warm_up()
     try:
         entered = jail.enter_jail(plan)
     except Exception as error:
@@ -47,17 +55,10 @@ def main(control: int) -> NoReturn:
 
 
 def _serve(connection: int, driver: int, entered: Jail) -> NoReturn:
-    candidate.warm_up()
-    tester.warm_up()
+    keep_recursion_limit(num_calls=3)  # jail.serve, the one in C that it calls, the role
+    assert not _RUN_CODE_AFTER_FORK & sys.modules.keys()
     # What exists now stays shared with the children: collecting would write to, and so copy, every page.
     gc.collect()
     gc.freeze()
-    spawned = jail.serve(entered, connection, driver, lambda: build_cell(entered.place))
-    if spawned is None:
-        os._exit(0)
-    role, num_descriptors = spawned
-    first = FIRST_DESCRIPTOR + 1  # that one said "ready"
-    try:
-        ROLES[role](*range(first, first + num_descriptors))
-    finally:
-        os._exit(1)
+    jail.serve(entered, connection, driver, partial(build_cell, entered.place), ROLES)
+    os._exit(0)
