@@ -1,5 +1,5 @@
 /* The Python module megatron_codex.sandbox._jail: arguments in, close_jail and serve called, errors out. The methods for
-   a candidate's process are those of calls.c. */
+   a candidate's process are those of candidate.c. */
 
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -9,8 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "calls.h"
+#include "candidate.h"
 #include "jail.h"
+#include "program.h"
+#include "tagged.h"
 #include "worker.h"
 
 static int read_filter(const Py_buffer *buffer, struct sock_fprog *filter)
@@ -192,7 +194,8 @@ static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_jail", "Closing the
 PyMODINIT_FUNC PyInit__jail(void)
 {
     PyObject *module = PyModule_Create(&MODULE);
-    if (module != NULL && (prepare_calls(module) != 0 || PyModule_AddFunctions(module, CALLS_METHODS) != 0))
+    if (module != NULL && (prepare_tagged() != 0 || PyModule_AddStringConstant(module, "PROGRAM", PROGRAM) != 0 ||
+                           PyModule_AddFunctions(module, CANDIDATE_METHODS) != 0))
         Py_CLEAR(module);
     return module;
 }

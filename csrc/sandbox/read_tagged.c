@@ -29,6 +29,16 @@ int take(struct text *text, char wanted)
     return 1;
 }
 
+int take_key(struct text *text, const char *key)
+{
+    size_t length = strlen(key);
+    skip_space(text);
+    if ((size_t)(text->end - text->at) < length || memcmp(text->at, key, length) != 0)
+        return 0;
+    text->at += length;
+    return take(text, ':');
+}
+
 /* ---- strings ---- */
 
 static int hex_digit(char digit)

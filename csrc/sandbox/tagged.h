@@ -30,6 +30,9 @@ void skip_space(struct text *text);
 /* Whether the next character, white space apart, is this one; it is taken. */
 int take(struct text *text, char wanted);
 
+/* Whether the next key of an object is this one, in its quotes; it is taken with its colon. */
+int take_key(struct text *text, const char *key);
+
 /* A string of JSON, or NULL. */
 PyObject *read_string(struct text *text);
 

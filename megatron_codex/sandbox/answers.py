@@ -1,4 +1,4 @@
-"""What a candidate answers to a call: the definition, of which csrc/sandbox/calls.c does the common cases.
+"""What a candidate answers to a call: the definition, of which csrc/sandbox/candidate.c does the common cases.
 
 In: a function, a call {"args", "kwargs"} of tagged forms. Out: {"value"}, {"iterator"}, {"raised", "message"} or
 {"unsupported"}; and "args" where an argument was changed. It runs in the candidate's process: nobody trusts it.

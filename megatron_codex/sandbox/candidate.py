@@ -5,7 +5,7 @@ In: one frame {"source", "entry_point"}, with "calls" or followed by frames {"ca
 border.py names, else plain data only. Nothing here is trusted after the program was loaded: it shares this process.
 Whoever reads the answers therefore takes them for what they are, data of unknown origin.
 
-Calls and answers of common values are read, made and written by csrc/sandbox/calls.c.
+Calls and answers of common values are read, made and written by csrc/sandbox/candidate.c.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def class_of(module: types.ModuleType, name: str) -> type[Any] | None:
 
 
 class Fallback:
-    """Answers, as frames, to calls with a value that is not common: calls.c makes one, when it needs it first."""
+    """Answers, as frames, to calls with a value that is not common: candidate.c makes one, when it needs it first."""
 
     def __init__(self, channel: int, function: Callable[..., Any], module: types.ModuleType) -> None:
         self._function = function

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from megatron_codex.sandbox import candidate, jail, messages, tester
 from megatron_codex.sandbox.cell import build_cell
+from megatron_codex.sandbox.holes import fill_holes
 from megatron_codex.sandbox.jail import FIRST_DESCRIPTOR, Jail, JailPlan
 from megatron_codex.sandbox.roles import ROLES
 from megatron_codex.sandbox.stack import keep_recursion_limit
@@ -60,5 +61,7 @@ def _serve(connection: int, driver: int, entered: Jail) -> NoReturn:
     # What exists now stays shared with the children: collecting would write to, and so copy, every page.
     gc.collect()
     gc.freeze()
+    holes = fill_holes()
     jail.serve(entered, connection, driver, partial(build_cell, entered.place), ROLES)
+    del holes  # not before: then they were free again
     os._exit(0)

@@ -1,4 +1,4 @@
-"""A candidate's answers as csrc/sandbox/calls.c gives them are, byte for byte, those that answers.py defines."""
+"""A candidate's answers as csrc/sandbox/candidate.c gives them are, byte for byte, those that answers.py defines."""
 
 from __future__ import annotations
 

@@ -4,32 +4,14 @@
    copied pages. Whatever is not common goes to a fallback in Python, which says what every answer is. The program shares
    this process: nothing here is trusted once it was loaded. */
 
-#include "calls.h"
+#include "candidate.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "call.h"
+#include "channel.h"
+#include "program.h"
 #include "tagged.h"
-
-#define PROGRAM "solution" /* the name of its module */
-
-enum { HEADER_BYTES = 4, MAX_FRAME_BYTES = 8 << 20, MAX_ARGUMENTS = 32 };
-
-struct argument {
-    PyObject *value;
-    const char *form; /* as it came */
-    size_t form_bytes;
-};
-
-/* A call whose arguments are common values. The first num_args are positional, names holds those of the others. */
-struct call {
-    const char *text;
-    Py_ssize_t text_bytes;
-    struct argument arguments[MAX_ARGUMENTS];
-    int num_arguments, num_args;
-    PyObject *names; /* tuple, or NULL */
-};
 
 /* The candidate's end of the channel, and what waits to be sent. Replies go in growing groups: the first at once, then
    whenever as many wait as have been sent. So a program that is wrong early is found out early, and one that is right
@@ -44,65 +26,11 @@ struct candidate {
 
 /* ---- the channel ---- */
 
-/* 1, 0 at the end of what is sent, -1 with an exception. */
-static int receive(int channel, char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t got;
-        Py_BEGIN_ALLOW_THREADS
-        got = read(channel, bytes, size);
-        Py_END_ALLOW_THREADS
-        if (got > 0) {
-            bytes += got;
-            size -= (size_t)got;
-        } else if (got == 0 || errno == ECONNRESET) {
-            return 0;
-        } else if (errno != EINTR || PyErr_CheckSignals() != 0) {
-            if (!PyErr_Occurred())
-                PyErr_SetFromErrno(PyExc_OSError);
-            return -1;
-        }
-    }
-    return 1;
-}
-
-/* The body of the next frame, or NULL: at the end without an exception. */
-static PyObject *receive_frame(int channel)
-{
-    unsigned char header[HEADER_BYTES];
-    if (receive(channel, (char *)header, sizeof header) <= 0)
-        return NULL;
-    size_t size = (size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3];
-    if (size > MAX_FRAME_BYTES)
-        return PyErr_Format(PyExc_ValueError, "a message of %zu bytes was announced", size);
-    PyObject *body = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    if (body != NULL && receive(channel, PyBytes_AS_STRING(body), size) <= 0)
-        Py_CLEAR(body);
-    return body;
-}
-
 static int send_waiting(struct candidate *candidate)
 {
-    const char *bytes = candidate->waiting.bytes;
-    size_t size = candidate->waiting.size;
-    while (size > 0) {
-        ssize_t sent;
-        Py_BEGIN_ALLOW_THREADS
-        sent = write(candidate->channel, bytes, size);
-        Py_END_ALLOW_THREADS
-        if (sent >= 0) {
-            bytes += sent;
-            size -= (size_t)sent;
-        } else if (errno != EINTR || PyErr_CheckSignals() != 0) {
-            if (!PyErr_Occurred())
-                PyErr_SetFromErrno(PyExc_OSError);
-            return -1;
-        }
-    }
     candidate->num_sent += candidate->num_waiting;
     candidate->num_waiting = 0;
-    candidate->waiting.size = 0;
-    return 0;
+    return send_output(candidate->channel, &candidate->waiting);
 }
 
 static int count_reply(struct candidate *candidate)
@@ -132,111 +60,6 @@ static PyObject *fallback_of(struct candidate *candidate)
 }
 
 /* ---- calls ---- */
-
-static void forget(struct call *call)
-{
-    for (int i = 0; i < call->num_arguments; i++)
-        Py_CLEAR(call->arguments[i].value);
-    Py_CLEAR(call->names);
-    call->num_arguments = 0;
-}
-
-static int read_argument(struct text *text, struct call *call)
-{
-    int items = 0;
-    if (call->num_arguments == MAX_ARGUMENTS)
-        return -1;
-    struct argument *argument = &call->arguments[call->num_arguments];
-    skip_space(text);
-    argument->form = text->at;
-    if ((argument->value = read_form(text, &items, 0)) == NULL)
-        return -1;
-    argument->form_bytes = (size_t)(text->at - argument->form);
-    call->num_arguments++;
-    return 0;
-}
-
-static int read_args(struct text *text, struct call *call)
-{
-    if (call->num_arguments > 0 || !take(text, '['))
-        return -1;
-    if (take(text, ']'))
-        return 0;
-    do
-        if (read_argument(text, call) != 0)
-            return -1;
-    while (take(text, ','));
-    call->num_args = call->num_arguments;
-    return take(text, ']') ? 0 : -1;
-}
-
-static int read_kwargs(struct text *text, struct call *call)
-{
-    if (!take(text, '{'))
-        return -1;
-    if (take(text, '}'))
-        return 0;
-    PyObject *names = PyList_New(0);
-    if (names == NULL)
-        return -1;
-    do {
-        PyObject *name = read_string(text);
-        int failed = name == NULL || PySequence_Contains(names, name) != 0 || PyList_Append(names, name) != 0 ||
-                     !take(text, ':') || read_argument(text, call) != 0;
-        Py_XDECREF(name);
-        if (failed) {
-            Py_DECREF(names);
-            return -1;
-        }
-    } while (take(text, ','));
-    call->names = PyList_AsTuple(names);
-    Py_DECREF(names);
-    return call->names != NULL && take(text, '}') ? 0 : -1;
-}
-
-/* The next key of an object, if it is this one, and its colon. */
-static int take_key(struct text *text, const char *key)
-{
-    size_t length = strlen(key);
-    skip_space(text);
-    if ((size_t)(text->end - text->at) < length || memcmp(text->at, key, length) != 0)
-        return 0;
-    text->at += length;
-    return take(text, ':');
-}
-
-/* A tester's call of the function under test, with no objects, is a plain call. */
-static int read_member(struct text *text, struct call *call)
-{
-    if (take_key(text, "\"args\""))
-        return read_args(text, call);
-    if (take_key(text, "\"kwargs\""))
-        return read_kwargs(text, call);
-    if (take_key(text, "\"function\""))
-        return take(text, '0') ? 0 : -1;
-    return take_key(text, "\"objects\"") && take(text, '[') && take(text, ']') ? 0 : -1;
-}
-
-/* 0, or -1 when a value is not common. */
-static int read_call(struct text text, struct call *call)
-{
-    if (!take(&text, '{'))
-        return -1;
-    do
-        if (read_member(&text, call) != 0)
-            return -1;
-    while (take(&text, ','));
-    return take(&text, '}') ? 0 : -1;
-}
-
-static PyObject *make_call(PyObject *function, const struct call *call)
-{
-    PyObject *values[MAX_ARGUMENTS + 1];
-    for (int i = 0; i < call->num_arguments; i++)
-        values[i + 1] = call->arguments[i].value;
-    return PyObject_Vectorcall(function, values + 1, (size_t)call->num_args | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                               call->names);
-}
 
 static int is_unchangeable(PyObject *value)
 {
@@ -279,16 +102,12 @@ static int write_reply(struct candidate *candidate, PyObject *value, const struc
 {
     struct output *output = &candidate->waiting;
     size_t before = output->size;
+    Py_ssize_t begin = begin_frame(output);
     int items = 0;
-    if (put(output, "\0\0\0\0{\"value\": ", HEADER_BYTES + 10) == 0 && write_form(output, value, &items, 0) == 0 &&
-        write_same_as(output, value, call) == 0 && put(output, "}", 1) == 0 && are_unchanged(candidate, call)) {
-        size_t size = output->size - before - HEADER_BYTES;
-        if (size <= MAX_FRAME_BYTES) {
-            for (int i = 0; i < HEADER_BYTES; i++)
-                output->bytes[before + i] = (char)(size >> (24 - 8 * i) & 0xFF);
-            return 0;
-        }
-    }
+    if (begin >= 0 && put(output, "{\"value\": ", 10) == 0 && write_form(output, value, &items, 0) == 0 &&
+        write_same_as(output, value, call) == 0 && put(output, "}", 1) == 0 && are_unchanged(candidate, call) &&
+        end_frame(output, begin) == 0)
+        return 0;
     PyErr_Clear();
     output->size = before;
     return -1;
@@ -402,49 +221,6 @@ static int read_job(PyObject *frame, PyObject **source, PyObject **entry_point, 
     return -1;
 }
 
-/* compile(source, ...), as builtins.compile does it. */
-static PyObject *compile_program(PyObject *source)
-{
-    PyCompilerFlags flags = {PyCF_SOURCE_IS_UTF8 | PyCF_IGNORE_COOKIE, PY_MINOR_VERSION};
-    Py_ssize_t size;
-    const char *text = PyUnicode_AsUTF8AndSize(source, &size);
-    if (text == NULL)
-        return NULL;
-    if (strlen(text) != (size_t)size) {
-        PyErr_SetString(PyExc_ValueError, "source code string cannot contain null bytes");
-        return NULL;
-    }
-    return Py_CompileStringExFlags(text, "<" PROGRAM ">", Py_file_input, &flags, -1);
-}
-
-/* Run the program as a module; sys.modules has it, where dataclasses look theirs up. */
-static PyObject *load_program(PyObject *source)
-{
-    PyObject *module = PyModule_New(PROGRAM);
-    if (module == NULL || PyDict_SetItemString(PyImport_GetModuleDict(), PROGRAM, module) != 0 ||
-        PyDict_SetItemString(PyModule_GetDict(module), "__builtins__", PyEval_GetBuiltins()) != 0)
-        goto failed;
-    PyObject *code = compile_program(source);
-    PyObject *result =
-        code == NULL ? NULL : PyEval_EvalCode(code, PyModule_GetDict(module), PyModule_GetDict(module));
-    Py_XDECREF(code);
-    Py_XDECREF(result);
-    if (result != NULL)
-        return module;
-failed:
-    Py_XDECREF(module);
-    return NULL;
-}
-
-static PyObject *function_of(PyObject *module, PyObject *entry_point)
-{
-    PyObject *function = PyDict_GetItemWithError(PyModule_GetDict(module), entry_point);
-    if (function == NULL && !PyErr_Occurred())
-        PyErr_Format(PyExc_NameError, "name %R is not defined", entry_point);
-    Py_XINCREF(function);
-    return function;
-}
-
 /* Load the program and answer all calls. 0 at the end of the channel, or -1. */
 static int answer_frames(struct candidate *candidate, struct text calls)
 {
@@ -518,12 +294,7 @@ static PyObject *py_serve_candidate(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyMethodDef CALLS_METHODS[] = {
+PyMethodDef CANDIDATE_METHODS[] = {
     {"serve_candidate", py_serve_candidate, METH_VARARGS, serve_candidate_doc},
     {NULL, NULL, 0, NULL},
 };
-
-int prepare_calls(PyObject *module)
-{
-    return prepare_tagged() != 0 ? -1 : PyModule_AddStringConstant(module, "PROGRAM", PROGRAM);
-}
