@@ -1,5 +1,5 @@
 /* The Python module megatron_codex.sandbox._jail: arguments in, close_jail and serve called, errors out. The methods for
-   a candidate's process are those of candidate.c. */
+   judged processes are those of candidate.c and tester.c. */
 
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -13,6 +13,7 @@
 #include "jail.h"
 #include "program.h"
 #include "tagged.h"
+#include "tester.h"
 #include "worker.h"
 
 static int read_filter(const Py_buffer *buffer, struct sock_fprog *filter)
@@ -195,7 +196,8 @@ PyMODINIT_FUNC PyInit__jail(void)
 {
     PyObject *module = PyModule_Create(&MODULE);
     if (module != NULL && (prepare_tagged() != 0 || PyModule_AddStringConstant(module, "PROGRAM", PROGRAM) != 0 ||
-                           PyModule_AddFunctions(module, CANDIDATE_METHODS) != 0))
+                           PyModule_AddFunctions(module, CANDIDATE_METHODS) != 0 ||
+                           PyModule_AddFunctions(module, TESTER_METHODS) != 0))
         Py_CLEAR(module);
     return module;
 }

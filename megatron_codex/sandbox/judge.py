@@ -39,6 +39,8 @@ DEFAULT_TIMEOUT_S = 3.0
 DEFAULT_MEMORY_BYTES = 1 << 30
 _MAX_ATTEMPTS = 3
 _DRIVER_GRACE_S = 30.0
+_SAID = ("nonce", "verdict", "detail", "num_calls")
+"""What a tester's report holds."""
 
 
 class Judge:
@@ -138,7 +140,7 @@ class Judge:
                 outcome = ("died", "its process ended during the tests")
             except (BrokenFrame, NotPlainData) as error:
                 outcome = ("unsupported", str(error))
-        worker.stop(run)
+            worker.stop(run)  # before the channel is closed, which would have it run to its end
         ending = worker.wait(run, timeout_s=_DRIVER_GRACE_S)
         return self._conclusions.of_ending(*outcome, ending, started)
 
@@ -164,13 +166,7 @@ class Judge:
         started = time.monotonic()
         deadline = started + self.limits.longest_s + _DRIVER_GRACE_S
         nonce = secrets.token_hex(16)
-        job = {
-            "references": program.references,
-            "classes": program.classes,
-            "test": program.test,
-            "entry_point": program.entry_point,
-            "nonce": nonce,
-        }
+        job = [program.references, program.classes, program.test, program.entry_point, nonce]
         with open_connection() as (for_tester, for_candidate), open_connection() as (report, report_end):
             candidate = worker.spawn(b"candidate", [for_candidate.fileno()], self.limits)
             for_candidate.close()
@@ -213,13 +209,16 @@ def _send_program(end: socket.socket, program: Program, deadline: float) -> None
     end.setblocking(True)
 
 
-def _ask_tester(report: int, job: dict[str, Any], deadline: float) -> Any:
-    """The tester's verdict frame, or None when it ended without one."""
+def _ask_tester(report: int, job: list[Any], deadline: float) -> dict[str, Any] | None:
+    """The tester's verdict, or None when it ended without one."""
     try:
         write_frame(report, job, deadline=deadline)
-        return read_frame(report, deadline=deadline)
+        said = read_frame(report, deadline=deadline)
     except (EOFError, BrokenFrame, BrokenPipeError, ConnectionResetError):
         return None
+    if type(said) is not list or len(said) != len(_SAID):
+        return None
+    return dict(zip(_SAID, said, strict=True))
 
 
 def _is_trusted(said: Any, nonce: str) -> bool:

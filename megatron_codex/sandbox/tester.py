@@ -1,8 +1,8 @@
 """Inside a jail of its own: runs a problem's tests against a function that lives in another process.
 
-In: one frame {"references", "classes", "test", "entry_point", "nonce"} from the driver; the channel to the candidate.
-Out: one frame {"nonce", "verdict", "detail", "num_calls"} to the driver. The candidate never holds that descriptor, and
-never sees the tests: it receives arguments and returns data (border.py says of which kinds).
+In: one frame from the driver, [references, classes, test, entry_point, nonce]; the channel to the candidate. Out: one
+frame to the driver, [nonce, verdict, detail, num_calls]. The candidate never holds that descriptor, and never sees the
+tests: it receives arguments and returns data (border.py says of which kinds).
 """
 
 from __future__ import annotations
@@ -13,46 +13,61 @@ import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from megatron_codex.sandbox import _jail
 from megatron_codex.sandbox.border import Stub
 from megatron_codex.sandbox.exceptions import exception_of
-from megatron_codex.sandbox.frames import read_frame, write_frame
+from megatron_codex.sandbox.frames import open_connection, pack_frame, write_bytes, write_frame
 from megatron_codex.sandbox.remote import CandidateGoneError, Remote, UnsupportedError
 
 _MAX_DETAIL_CHARS = 500
 _MODULE_NAME = "tests"
+_NUM_WARM_UPS = 16
+"""As a candidate's."""
+_WARM_UP = "def check(candidate):\n    assert candidate(1) == 1\n    assert candidate([2.5]) == 'a'\n"
 
 
 def run(channel: int, report: int) -> NoReturn:
     """Run the tests, send the verdict, exit with 0."""
-    job = read_frame(report)
-    classes: dict[str, object] = {}
-    remote = Remote(channel, classes.get, ends_loops="StopIteration" in job["test"])
-    verdict, detail = _judge(job, classes, remote)
+    report_verdict(channel, report)
+    os._exit(0)
+
+
+def report_verdict(channel: int, report: int) -> None:
+    """Run the tests and send the verdict."""
+    references, class_names, test, entry_point, nonce = _jail.receive_trusted(report)
+    remote = Remote(channel, ends_loops="StopIteration" in test)
+    verdict, detail = _judge(references, class_names, test, entry_point, remote)
     if remote.broken is not None:
         verdict, detail = _verdict_of(remote.broken, remote)
-    message = {"nonce": job["nonce"], "verdict": verdict, "detail": detail[:_MAX_DETAIL_CHARS]}
-    write_frame(report, {**message, "num_calls": remote.num_calls})
-    os._exit(0)
+    sent = _jail.send(report, [nonce, verdict, detail[:_MAX_DETAIL_CHARS], remote.num_calls])
+    assert sent
 
 
 def warm_up() -> None:
     """In the worker, before it forks: what every test sets up, Python sets up once."""
-    names = _new_module()
-    exec(compile("def check(candidate):\n    assert candidate(1) == 1\n", "<test>", "exec", dont_inherit=True), names)
-    names["check"](lambda value: value)
+    answers = [{"loaded": True}, {"value": 1}, {"value": "a"}]
+    for _ in range(_NUM_WARM_UPS):
+        with open_connection() as (candidate, channel), open_connection() as (driver, report):
+            write_bytes(candidate.fileno(), b"".join(map(pack_frame, answers)))
+            write_frame(driver.fileno(), [[], [], _WARM_UP, "f", ""])
+            report_verdict(channel.fileno(), report.fileno())
     del sys.modules[_MODULE_NAME]
 
 
-def _judge(job: dict[str, Any], classes: dict[str, object], remote: Remote) -> tuple[str, str]:
+def _judge(
+    references: list[str], class_names: list[str], test: str, entry_point: str, remote: Remote
+) -> tuple[str, str]:
     try:
         loaded = remote.receive_loaded()
         if "raised" in loaded:
             remote.raised = exception_of(loaded)
             return _describe(remote.raised, loaded["raised"])
-        names = _helpers(job["references"])
-        classes.update((name, names.get(name)) for name in job["classes"] if _is_own_class(names.get(name)))
-        function = Stub(0, remote.call)
-        _load_check(job, names, function)(function)
+        names = _helpers(references)
+        for name in class_names:
+            if _is_own_class(names.get(name)):
+                remote.classes[name] = names[name]
+        function = names[entry_point] = Stub(0, remote.call)
+        _load_check(test, names)(function)
     except BaseException as error:
         if remote.num_calls == 0 and remote.broken is None and not isinstance(error, CandidateGoneError):
             return "unsupported", f"the tests fail before they call the function: {_name_and_text(error)}"
@@ -62,9 +77,8 @@ def _judge(job: dict[str, Any], classes: dict[str, object], remote: Remote) -> t
     return "passed", ""
 
 
-def _load_check(job: dict[str, Any], names: dict[str, Any], function: Stub) -> Callable[[Stub], object]:
-    names[job["entry_point"]] = function
-    exec(compile(job["test"], "<test>", "exec", dont_inherit=True), names)
+def _load_check(test: str, names: dict[str, Any]) -> Callable[[Stub], object]:
+    exec(compile(test, "<test>", "exec", dont_inherit=True), names)
     if "check" not in names:
         raise NameError("they do not define check(candidate)")
     check: Callable[[Stub], object] = names["check"]

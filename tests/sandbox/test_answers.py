@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from megatron_codex.sandbox import _jail
 from megatron_codex.sandbox.answers import answer, pack_answer
 from megatron_codex.sandbox.candidate import Caller, Fallback, refuse
-from megatron_codex.sandbox.frames import open_connection, pack_frame, write_frame
+from megatron_codex.sandbox.frames import BrokenFrame, open_connection, pack_frame, parse_body, write_bytes, write_frame
 from megatron_codex.tagged import encode
 
 PROGRAMS = {
@@ -146,3 +146,47 @@ def test_common_values_need_no_python(in_frames: bool) -> None:
     rare = {**call, "args": [encode({1})]}
     with pytest.raises(AssertionError, match="was asked"):
         replies_of("def f(x, a): pass", [rare], in_frames=in_frames, fallback=never)
+
+
+@settings(max_examples=40, deadline=None)
+@given(args=st.lists(VALUES, max_size=3).map(tuple), kwargs=st.dictionaries(NAMES, VALUES, max_size=2))
+def test_calls_of_a_tester_are_those_that_python_writes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    forms = {"args": [encode(each) for each in args], "kwargs": {name: encode(each) for name, each in kwargs.items()}}
+    with open_connection() as (ours, theirs):
+        was_sent = _jail.send_call(theirs.fileno(), args, kwargs)
+        theirs.close()
+        found = ours.recv(1 << 20)
+    text = json.dumps([*forms["args"], *forms["kwargs"].values()])
+    rare = any(f'{{"{tag}": ' in text for tag in "scbBrzi")
+    assert was_sent == (not rare)
+    assert found == (pack_frame({"calls": [{"function": 0, **forms, "objects": []}]}) if was_sent else b"")
+
+
+@pytest.mark.parametrize("value", [["a\ud800\u20ac\U0001f600", -7, None], [[], ["x"], "y" * 9000, "f", "0"]])
+def test_trusted_values_come_as_they_were_sent(value: Any) -> None:
+    with open_connection() as (ours, theirs):
+        write_frame(ours.fileno(), value)
+        assert _jail.receive_trusted(theirs.fileno()) == value
+        assert _jail.send(theirs.fileno(), value)
+        assert _jail.receive(ours.fileno()) == json.dumps(value).encode()
+        assert not _jail.send(theirs.fileno(), [{1}])
+        write_bytes(ours.fileno(), b"\x7f\xff\xff\xff")
+        with pytest.raises(ValueError, match="2147483647 bytes was announced"):
+            _jail.receive(theirs.fileno())
+        ours.close()
+        with pytest.raises(EOFError):
+            _jail.receive_trusted(theirs.fileno())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a": 1}', b" [1] \n", b'"\xc3\xa9"', b'"\xff"', b"", b"[1", b"{} {}", b"\x00[", b"[" * 99999, b"1\x00"],
+)
+def test_bodies_of_frames_are_parsed_as_json_does(body: bytes) -> None:
+    try:
+        expected: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        with pytest.raises(BrokenFrame):
+            parse_body(body)
+    else:
+        assert parse_body(body) == expected
