@@ -35,11 +35,23 @@ failed:
     return NULL;
 }
 
+/* Of "function", or of "Class.method". */
 PyObject *function_of(PyObject *module, PyObject *entry_point)
 {
-    PyObject *function = PyDict_GetItemWithError(PyModule_GetDict(module), entry_point);
+    PyObject *dot = PyUnicode_FromString("."), *names = dot == NULL ? NULL : PyUnicode_Split(entry_point, dot, -1);
+    Py_XDECREF(dot);
+    if (names == NULL)
+        return NULL;
+    PyObject *name = PyList_GET_ITEM(names, 0);
+    PyObject *function = PyDict_GetItemWithError(PyModule_GetDict(module), name);
     if (function == NULL && !PyErr_Occurred())
-        PyErr_Format(PyExc_NameError, "name %R is not defined", entry_point);
+        PyErr_Format(PyExc_NameError, "name %R is not defined", name);
     Py_XINCREF(function);
+    for (Py_ssize_t i = 1; function != NULL && i < PyList_GET_SIZE(names); i++) {
+        PyObject *holder = function;
+        function = PyObject_GetAttr(holder, PyList_GET_ITEM(names, i));
+        Py_DECREF(holder);
+    }
+    Py_DECREF(names);
     return function;
 }
