@@ -25,6 +25,7 @@ CORE = [
     "numpy>=1.26",
     "pyarrow>=15",
     "tiktoken>=0.9",
+    "packaging>=23.2",
     "pydantic>=2.7",
     "pyyaml>=6",
     "tqdm>=4.66",

@@ -7,18 +7,16 @@ from megatron_codex.config.problems import TraceConfig
 from megatron_codex.errors import WorkError, run_command
 from megatron_codex.log import configure_logging
 from megatron_codex.problems.ci_traces import trace_projects
+from megatron_codex.problems.projects_table import table_lines
 
 
 def main() -> None:
     config = parse_command(TraceConfig, description=__doc__ or "")
     configure_logging()
     outcomes = trace_projects(config)
-    for outcome in outcomes:
-        name = outcome.name or outcome.path.name
-        if outcome.reason:
-            print(f"{name}: failed: {outcome.reason}: {outcome.detail}")
-        else:
-            print(f"{name}: {outcome.funnel.summary()}")
+    if outcomes is None:
+        return  # an MPI rank that worked for the first one
+    print(*table_lines(outcomes), sep="\n")
     print(f"{sum(len(outcome.problems) for outcome in outcomes)} problems: {config.output / 'problems.jsonl'}")
     if all(outcome.reason for outcome in outcomes):
         raise WorkError(f"every project failed: {config.output / 'funnel.json'} says why")

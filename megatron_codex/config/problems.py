@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from megatron_codex.config.execution import ExecutionConfig, available_cores
 from megatron_codex.errors import Fault, raise_faults
 
 
@@ -13,10 +15,23 @@ from megatron_codex.errors import Fault, raise_faults
 class TraceConfig:
     """Run projects' own test suites under the tracer, in the sandbox, and make problems of their functions."""
 
-    project: tuple[Path, ...]
-    """Projects: sdists (.tar.gz, .zip), wheels that carry tests, or directories."""
+    project: tuple[str, ...]
+    """Projects: sdists (.tar.gz, .zip), wheels, directories, git repositories (bare, or a work tree), names of packages
+    (name or name==version: their sdists are fetched by pip), or text files (.txt) with one of these a line."""
     output: Path
-    """Directory to write: problems.jsonl, dropped.jsonl, funnel.json, manifest.json."""
+    """Directory to write: problems.jsonl, dropped.jsonl, funnel.json, funnel.svg, manifest.json."""
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    """Projects traced at a time, and where."""
+    install: bool = True
+    """Install what each project and its tests need, from wheels, into directories of the cache; without it nothing is
+    fetched, and suites run with the packages that the interpreter has."""
+    wheels: tuple[Path, ...] = ()
+    """Directories of wheels and sdists, where pip looks besides the package index."""
+    python: str | None = None
+    """Interpreter that suites run under, of version 3.11 or later; none: the one that runs this command."""
+    cache: Path | None = None
+    """Directory of fetched sdists and installed packages, used again; none: megatron_codex/projects in the user's cache
+    ($XDG_CACHE_HOME or ~/.cache)."""
     timeout_s: float = 300.0
     """Seconds that one project's test suite may take, under the tracer."""
     memory_bytes: int = 2 << 30
@@ -40,7 +55,19 @@ class TraceConfig:
     keep_without_docstring: bool = False
     """Keep functions that have no docstring; their prompt ends after the signature."""
     workers: int | None = None
-    """Functions replayed at a time; none: the cores this process may use."""
+    """Functions of one project replayed at a time; none: the cores this process may use, shared out to the projects
+    that are traced at a time."""
+
+    @property
+    def replay_workers(self) -> int:
+        """Functions replayed at a time for each of the projects that are traced at a time."""
+        return self.workers or max(1, available_cores() // self.execution.num_workers)
+
+    @property
+    def cache_directory(self) -> Path:
+        """Where fetched and installed things lie."""
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return self.cache or home / "megatron_codex" / "projects"
 
     def __post_init__(self) -> None:
         faults = _below(self, 1, "num_samples", "max_examples", "min_outcomes", "max_context_lines", "max_body_lines")

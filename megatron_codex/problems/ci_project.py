@@ -1,22 +1,28 @@
 """One project, from its archive to its problems: trace, extract, replay, build; what falls out is counted.
 
-In: a path and a TraceConfig. Out: a ProjectOutcome. Codex paper, sections 4.2 and 4.3.
+In: a ProjectSource and a TraceConfig. Out: a ProjectOutcome. Codex paper, sections 4.2 and 4.3.
 """
 
 from __future__ import annotations
 
-import tempfile
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from megatron_codex.config.problems import TraceConfig
+from megatron_codex.errors import InputError, WorkError
 from megatron_codex.problems.from_trace import STAGES, make_problems
 from megatron_codex.problems.funnel import Funnel
-from megatron_codex.problems.project import BrokenProjectError, open_project
+from megatron_codex.problems.project import BrokenProjectError, Project
+from megatron_codex.problems.projects.prepare import fetch_project, plainer_suite, prepare_suite
+from megatron_codex.problems.projects.sources import ProjectSource
+from megatron_codex.problems.projects.suite import Suite
 from megatron_codex.problems.traces import Trace, TracedFunction, trace_project
 from megatron_codex.records import Problem
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -53,27 +59,57 @@ class ProjectOutcome:
         }
 
 
-def trace_one_project(path: Path, config: TraceConfig) -> ProjectOutcome:
-    """One project, from its archive to its problems; its own faults become the outcome's reason."""
-    outcome, started = ProjectOutcome(path=path), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="megatron_codex_trace_") as directory:
-        try:
-            project = open_project(path, Path(directory))
-            outcome.name = project.name
-            outcome.facts = {"sha256": project.sha256, "licence": project.metadata.licence}
-            trace = trace_project(
-                project,
-                Path(directory),
-                num_samples=config.num_samples,
-                timeout_s=config.timeout_s,
-                memory_bytes=config.memory_bytes,
-            )
-            outcome.facts |= _facts_of(trace)
-            make_problems(outcome, project, trace, config)
-        except BrokenProjectError as error:
-            outcome.reason, outcome.detail = error.reason, error.detail
+def trace_one_project(source: ProjectSource, config: TraceConfig, workspace: Path) -> ProjectOutcome:
+    """One project, from its archive to its problems; its own faults become the outcome's reason.
+
+    workspace: an empty directory of ours. Raises: WorkError when this machine cannot isolate programs.
+    """
+    outcome, started = ProjectOutcome(path=source.path or Path(source.requirement)), time.monotonic()
+    try:
+        project = fetch_project(source, workspace, config)
+        outcome.name = project.name
+        outcome.facts = {"sha256": project.sha256, "licence": project.metadata.licence}
+        trace = _trace(outcome, project, workspace, config)
+        outcome.facts |= _facts_of(trace)
+        make_problems(outcome, project, trace, config)
+    except BrokenProjectError as error:
+        outcome.reason, outcome.detail = error.reason, error.detail
+    except (InputError, WorkError):
+        raise
+    except Exception as error:
+        # A fault of ours that one project met: the others are no worse for it.
+        logger.exception("%s", outcome.name or source.label)
+        outcome.reason, outcome.detail = "fault of megatron_codex", f"{type(error).__name__}: {error}"
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _trace(outcome: ProjectOutcome, project: Project, workspace: Path, config: TraceConfig) -> Trace:
+    """By the project's own command; where no test passes in that, by the tests that are found."""
+    suite, facts = prepare_suite(project, workspace, config)
+    outcome.facts |= facts
+    try:
+        return _run_suite(project, suite, workspace / "trace", config)
+    except BrokenProjectError as error:
+        plainer = plainer_suite(project, suite)
+        if error.reason not in ("no test passes", "tests end early") or plainer is None:
+            raise
+        before = {**suite.command.to_json(), "reason": f"{error.reason}: {error.detail}"}
+        trace = _run_suite(project, plainer, workspace / "trace_again", config)
+        outcome.facts["runner"] = {**plainer.command.to_json(), "tried_before": before}
+        return trace
+
+
+def _run_suite(project: Project, suite: Suite, workspace: Path, config: TraceConfig) -> Trace:
+    workspace.mkdir()
+    return trace_project(
+        project,
+        suite,
+        workspace,
+        num_samples=config.num_samples,
+        timeout_s=config.timeout_s,
+        memory_bytes=config.memory_bytes,
+    )
 
 
 def _facts_of(trace: Trace) -> dict[str, Any]:

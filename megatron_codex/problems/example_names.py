@@ -13,7 +13,7 @@ from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.context import ContextLimits, Named, NotExtractedError, gather_names
 from megatron_codex.problems.modules import ProjectModules
 from megatron_codex.problems.restorable_source import names_in
-from megatron_codex.problems.tracing.tracer import is_test_file
+from megatron_codex.problems.tracing.origins import is_test_file
 
 _MAX_NAMES = 20
 

@@ -41,7 +41,7 @@ def make_problems(outcome: Outcome, project: Project, trace: Trace, config: Trac
     """All stages after the tracing. Raises: WorkError when this machine cannot isolate programs."""
 
     def open_pool() -> JudgePool:
-        return JudgePool(config.workers, timeout_s=config.replay_timeout_s)
+        return JudgePool(config.replay_workers, timeout_s=config.replay_timeout_s)
 
     functions = _extract(outcome, _capturable(outcome, trace.functions), project, config)
     replayed = _replay(outcome, functions, open_pool)

@@ -1,4 +1,4 @@
-"""A project on disk, ready to be traced: an sdist, wheel, zip or directory as plain files, its tests found.
+"""A project on disk, ready to be traced: an sdist, wheel, zip, directory or git repository as plain files, tests found.
 
 In: a path. Out: a Project below a directory of ours. Archives are other people's: members that are links or devices are
 left out, names that lead outside are refused, sizes are bounded. Nothing of a project is imported here.
@@ -7,6 +7,7 @@ left out, names that lead outside are refused, sizes are bounded. Nothing of a p
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import tarfile
 import zipfile
@@ -19,6 +20,9 @@ from typing import IO
 
 from megatron_codex.files import sha256_file
 from megatron_codex.problems.project_metadata import Metadata, provide_metadata, read_metadata
+from megatron_codex.problems.projects.git_files import UnreadableRepositoryError, head_members, repository_of
+from megatron_codex.problems.projects.import_roots import find_import_roots
+from megatron_codex.problems.projects.test_commands import read_own_commands
 
 _MAX_TOTAL_BYTES = 512 << 20
 _MAX_FILES = 50_000
@@ -26,7 +30,10 @@ _BLOCK_BYTES = 1 << 20
 _SKIPPED_DIRECTORIES = {".git", ".hg", ".tox", ".nox", ".venv", "venv", "node_modules", "__pycache__", ".eggs"}
 _TEST_DIRECTORIES = ("tests", "test")
 _TEST_FILES = ("test_*.py", "*_test.py", "tests.py", "test.py")
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
+    *(NotImplementedError, RuntimeError, UnreadableRepositoryError),
+)
 
 Member = tuple[str, IO[bytes]]
 
@@ -47,7 +54,7 @@ class Project:
     metadata: Metadata
     tests: tuple[str, ...]
     import_roots: tuple[str, ...]
-    """What PYTHONPATH has to name: "." and, where there is one, "src"."""
+    """What PYTHONPATH has to name: ".", "src" where there is one, and where else packages lie."""
     sha256: str
     """Of the archive; for a directory, of its sorted "path NUL sha256 of the file NUL" records."""
     source: str
@@ -68,19 +75,23 @@ def open_project(path: Path, into: Path) -> Project:
     root.mkdir(parents=True)
     try:
         with _members(path) as members:
-            _write_members(members, root)
+            write_members(members, root)
     except _BROKEN as error:
         raise BrokenProjectError("broken archive", f"{type(error).__name__}: {error}") from error
     digest = _sha256_tree(root) if path.is_dir() else sha256_file(path)
     root = _descend(root)
-    import_roots = (".", "src") if (root / "src").is_dir() else (".",)
     metadata = read_metadata(root, default_name=path.name)
     provide_metadata(root, metadata)
     tests = find_tests(root)
-    if not tests:
+    if not tests and not _names_tests(root):
         raise BrokenProjectError("no tests", "no directory tests/ or test/, no file test_*.py, *_test.py or tests.py")
     return Project(
-        root=root, metadata=metadata, tests=tests, import_roots=import_roots, sha256=digest, source=path.name
+        root=root,
+        metadata=metadata,
+        tests=tests,
+        import_roots=find_import_roots(root, metadata.name),
+        sha256=digest,
+        source=path.name,
     )
 
 
@@ -96,13 +107,50 @@ def find_tests(root: Path) -> tuple[str, ...]:
     return tuple(path.relative_to(root).as_posix() for path in (*outermost, *loose))
 
 
+def plain_zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
+    """The files of a zip, links and devices left out."""
+    return ((item.filename, archive.open(item)) for item in archive.infolist() if _is_plain_zip(item))
+
+
+def write_members(members: Iterator[Member], root: Path, *, replace: bool = True) -> None:
+    """Write files below root. replace: over those that are there.
+
+    Raises: BrokenProjectError ("broken archive", "too large").
+    """
+    left = _MAX_TOTAL_BYTES
+    for count, (name, content) in enumerate(members):
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if not parts or ".." in parts or parts[0] == "/" or "\0" in name:
+            raise BrokenProjectError("broken archive", f"the member {name!r} leads outside")
+        target = root.joinpath(*parts)
+        if not replace and target.exists():
+            content.close()
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with content, target.open("wb") as handle:
+            while block := content.read(_BLOCK_BYTES):
+                left -= len(block)
+                if left < 0 or count >= _MAX_FILES:
+                    raise BrokenProjectError("too large", f"more than {_MAX_TOTAL_BYTES} bytes or {_MAX_FILES} files")
+                handle.write(block)
+
+
+def _names_tests(root: Path) -> bool:
+    """Whether the project's own command names test files or directories, however they are called."""
+    command = read_own_commands(root).command
+    return command is not None and any((root / word).exists() and word != "." for word in command.arguments)
+
+
 @contextmanager
 def _members(path: Path) -> Iterator[Iterator[Member]]:
-    if path.is_dir():
+    repository = repository_of(path) if path.is_dir() else None
+    if repository is not None:
+        yield head_members(repository, max_bytes=_MAX_TOTAL_BYTES)
+    elif path.is_dir():
         yield _directory_members(path)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            yield ((item.filename, archive.open(item)) for item in archive.infolist() if _is_plain_zip(item))
+            yield plain_zip_members(archive)
     else:
         with tarfile.open(path, "r:*") as archive:
             yield _tar_members(archive)
@@ -126,22 +174,6 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
 def _is_plain_zip(item: zipfile.ZipInfo) -> bool:
     kind = (item.external_attr >> 16) & 0o170000
     return not item.is_dir() and kind in (0, 0o100000)
-
-
-def _write_members(members: Iterator[Member], root: Path) -> None:
-    left = _MAX_TOTAL_BYTES
-    for count, (name, content) in enumerate(members):
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if not parts or ".." in parts or parts[0] == "/" or "\0" in name:
-            raise BrokenProjectError("broken archive", f"the member {name!r} leads outside")
-        target = root.joinpath(*parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with content, target.open("wb") as handle:
-            while block := content.read(_BLOCK_BYTES):
-                left -= len(block)
-                if left < 0 or count >= _MAX_FILES:
-                    raise BrokenProjectError("too large", f"more than {_MAX_TOTAL_BYTES} bytes or {_MAX_FILES} files")
-                handle.write(block)
 
 
 def _descend(root: Path) -> Path:

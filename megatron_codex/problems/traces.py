@@ -6,11 +6,9 @@ checked as data of unknown origin; nothing is believed until the replay (replay.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import megatron_codex
 from megatron_codex.problems import tracing
 from megatron_codex.problems.project import BrokenProjectError, Project
+from megatron_codex.problems.projects.suite import Suite
 from megatron_codex.problems.tracing.kinds import KINDS
 from megatron_codex.problems.tracing.origins import PROJECT
 from megatron_codex.restorable_objects import decode_restorable
@@ -90,20 +89,21 @@ class Trace:
     isolation: str
 
 
-def trace_project(project: Project, workspace: Path, *, num_samples: int, timeout_s: float, memory_bytes: int) -> Trace:
-    """Run the tests in the sandbox. workspace: an empty directory of ours. num_samples: calls recorded of a function.
+def trace_project(
+    project: Project, suite: Suite, workspace: Path, *, num_samples: int, timeout_s: float, memory_bytes: int
+) -> Trace:
+    """Run the suite in the sandbox. workspace: an empty directory of ours. num_samples: calls recorded of a function.
 
     Raises: BrokenProjectError ("timeout", "no test passes", ...); WorkError when this machine cannot isolate it.
     """
     kit, output = _make_kit(workspace / "kit"), workspace / "output"
-    runner = "pytest" if importlib.util.find_spec("pytest") else "unittest"
     arguments = ["--root", PROJECT_IN_JAIL, "--output", f"{OUTPUT_IN_JAIL}/{_TRACE_FILE}"]
-    arguments += ["--num-samples", str(num_samples), "--runner", runner]
+    arguments += ["--num-samples", str(num_samples), "--runner", suite.command.runner]
     run = run_project(
-        [sys.executable, "-P", "-B", "-c", _START, str(kit), *arguments, "--", *project.tests],
+        [str(suite.environment.python), "-P", "-B", "-c", _START, str(kit), *arguments, "--", *suite.command.arguments],
         project=project.root,
-        read_only=[kit, Path(sys.prefix)],
-        environment=_environment(project),
+        read_only=[kit, *suite.environment.shown],
+        environment=suite.variables(project),
         output=output,
         timeout_s=timeout_s,
         memory_bytes=memory_bytes,
@@ -123,12 +123,6 @@ def _make_kit(kit: Path) -> Path:
     for directory in (package.name, f"{package.name}/problems"):
         (kit / directory / "__init__.py").touch()
     return kit
-
-
-def _environment(project: Project) -> dict[str, str]:
-    roots = [PROJECT_IN_JAIL if root == "." else f"{PROJECT_IN_JAIL}/{root}" for root in project.import_roots]
-    # CI: hypothesis then draws the same examples in every run, and has no deadline that tracing would break.
-    return {"PYTHONPATH": ":".join(roots), "PYTHONHASHSEED": "0", "TZ": "UTC", "CI": "true", "OMP_NUM_THREADS": "1"}
 
 
 def read_trace(path: Path, run: ProjectRun) -> Trace:

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--runner", choices=sorted(RUNNERS), required=True)
     parser.add_argument("--engine", choices=engines_here(), default="", help="default: the fastest that is here")
     parser.add_argument("--libraries", nargs="*", choices=LIBRARIES, default=[], help="whose functions to record too")
-    parser.add_argument("paths", nargs="+", help="test directories and files")
+    parser.add_argument("paths", nargs="+", help="test directories and files, and the runner's own arguments")
     arguments = parser.parse_args()
     if arguments.runner == "pytest":
         import pytest  # noqa: F401  # Before the tracing starts: it is not the project's.

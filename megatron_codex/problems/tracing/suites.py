@@ -52,13 +52,16 @@ def run_unittest(paths: list[str], before_test: Callable[[], None]) -> dict[str,
             before_test()
             super().startTest(test)
 
-    suite = unittest.TestSuite()
-    for path in map(Path, paths):
-        directory, pattern = (path, "*test*.py") if path.is_dir() else (path.parent, path.name)
-        # A loader remembers the top directory of its first discovery: each path has one of its own.
-        suite.addTest(unittest.TestLoader().discover(str(directory), pattern=pattern))
     runner = unittest.TextTestRunner(verbosity=0, resultclass=Result)  # type: ignore[arg-type]
-    result = runner.run(suite)
+    if all(Path(path).exists() for path in paths):
+        suite = unittest.TestSuite()
+        for path in map(Path, paths):
+            directory, pattern = (path, "*test*.py") if path.is_dir() else (path.parent, path.name)
+            # A loader remembers the top directory of its first discovery: each path has one of its own.
+            suite.addTest(unittest.TestLoader().discover(str(directory), pattern=pattern))
+        result = runner.run(suite)
+    else:  # the words of the project's own command: `discover -s tests`, names of modules
+        result = unittest.main(None, argv=["unittest", *paths], testRunner=runner, exit=False).result  # type: ignore[assignment]
     failed, errors, skipped = len(result.failures), len(result.errors), len(result.skipped)
     return {
         "exit_code": int(not result.wasSuccessful()),
