@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from megatron_codex.config.bounds import below, not_positive
 from megatron_codex.config.execution import ExecutionConfig, available_cores
 from megatron_codex.errors import Fault, raise_faults
 
@@ -70,9 +70,9 @@ class TraceConfig:
         return self.cache or home / "megatron_codex" / "projects"
 
     def __post_init__(self) -> None:
-        faults = _below(self, 1, "num_samples", "max_examples", "min_outcomes", "max_context_lines", "max_body_lines")
-        faults += _below(self, 2, "num_replays") + _not_positive(self, "timeout_s", "replay_timeout_s")
-        faults += _below(self, 1 << 27, "memory_bytes") + _below(self, 1, "workers")
+        faults = below(self, 1, "num_samples", "max_examples", "min_outcomes", "max_context_lines", "max_body_lines")
+        faults += below(self, 2, "num_replays") + not_positive(self, "timeout_s", "replay_timeout_s")
+        faults += below(self, 1 << 27, "memory_bytes") + below(self, 1, "workers")
         if not self.project:
             faults.append(Fault(field="project", rule="is empty", remedy="name at least one project"))
         if self.min_outcomes > self.max_examples:
@@ -115,26 +115,5 @@ class FilterConfig:
     """Accept isolation without namespaces where the kernel gives none; the results say so."""
 
     def __post_init__(self) -> None:
-        faults = _below(self, 1, "min_passes", "repeats", "workers") + _not_positive(self, "timeout_s")
-        raise_faults(faults + _below(self, 1 << 27, "memory_bytes"))
-
-
-def _below(config: Any, least: int, *names: str) -> list[Fault]:
-    """A fault for each of these fields that is smaller than `least` (None is not)."""
-    values = {name: getattr(config, name) for name in names}
-    rule, remedy = f"must be at least {least}", "give a larger number"
-    return [
-        Fault(field=name, value=value, rule=rule, remedy=remedy)
-        for name, value in values.items()
-        if value is not None and value < least
-    ]
-
-
-def _not_positive(config: Any, *names: str) -> list[Fault]:
-    values = {name: getattr(config, name) for name in names}
-    rule, remedy = "must be above 0 and finite", "give a number of seconds"
-    return [
-        Fault(field=name, value=value, rule=rule, remedy=remedy)
-        for name, value in values.items()
-        if not 0 < value < float("inf")
-    ]
+        faults = below(self, 1, "min_passes", "repeats", "workers") + not_positive(self, "timeout_s")
+        raise_faults(faults + below(self, 1 << 27, "memory_bytes"))

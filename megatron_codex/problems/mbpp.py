@@ -14,17 +14,8 @@ from typing import Any
 
 from megatron_codex.errors import InputError
 from megatron_codex.problems.docstrings import clean_docstring
-from megatron_codex.problems.functions import (
-    FunctionNode,
-    NotSplit,
-    around_function,
-    find_function,
-    join_context,
-    parse_source,
-    split_function,
-    tidy_source,
-)
-from megatron_codex.problems.render import body_indent, build_prompt
+from megatron_codex.problems.function_fields import function_fields
+from megatron_codex.problems.functions import FunctionNode, NotSplit, parse_source, tidy_source
 from megatron_codex.records import Problem
 
 SOURCE = "MBPP"
@@ -43,26 +34,16 @@ def problem_from_mbpp(row: Mapping[str, Any], *, where: str) -> Problem:
     try:
         code = tidy_source(_text(row, "code", where))
         entry_point = _entry_point(code, tests)
-        node = find_function(code, entry_point)
-        parts = split_function(code, node)
+        fields = function_fields(code, entry_point, clean_docstring(text))
         test = _check_source(entry_point, _set_up(row, where), tests)
     except NotSplit as error:
         raise InputError(
             f"{where}: code and test_list", rule=str(error), remedy="every test must call one function of code"
         ) from error
-    context, docstring = join_context(around_function(code, node)), clean_docstring(text)
     return Problem(
+        **fields,
         task_id=task_id_of_number(row["task_id"]),
-        prompt=build_prompt(
-            context=context, signature=parts.signature, docstring=docstring, indent=body_indent(parts.body)
-        ),
-        entry_point=entry_point,
-        canonical_solution=parts.body,
         test=test,
-        signature=parts.signature,
-        docstring=docstring,
-        body=parts.body,
-        context=context,
         source=SOURCE,
         licence=LICENCE,
         provenance={"challenge_test_list": list(row.get("challenge_test_list") or [])},

@@ -37,7 +37,7 @@ def read_problems(path: Path | str) -> list[Problem]:
     """
     problems: dict[str, Problem] = {}
     lines: dict[str, int] = {}
-    for number, row in _numbered_rows(Path(path)):
+    for number, row in numbered_rows(Path(path)):
         problem = problem_from_row(row, where=f"{path}:{number}")
         if problem.task_id in problems:
             raise InputError(
@@ -52,7 +52,7 @@ def read_problems(path: Path | str) -> list[Problem]:
     return list(problems.values())
 
 
-def _numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Rows with their line's number; of a .json file, which holds one list (sanitized-mbpp.json), their place in it."""
     if path.suffix != ".json":
         yield from read_numbered_jsonl(path)

@@ -1,0 +1,1 @@
+"""Contests and problem sets as Problems; hidden tests revealed by a judge."""
