@@ -27,6 +27,9 @@ class DataConfig:
     """codex_s, codex_d: JSONL of problems to validate on."""
     layout: Literal["left_padded", "packed"] = "left_padded"
     """codex_s, codex_d: one example a row, prompts padded on the left (the paper's), or several examples a row."""
+    train_end_of_text: bool = True
+    """codex_s, codex_d: the end of document after a completion counts in the loss; false: the model never learns to
+    stop by itself."""
 
     def __post_init__(self) -> None:
         for name in ("data_prefix", "data_weights", "problems", "valid_problems"):

@@ -1,7 +1,7 @@
 """Prompts with completions as training samples: loss on the completion only. Paper section 4.4 (fine-tuning Codex-S).
 
 In: (prompt text, completion text) pairs. Out: a SampleSource whose loss mask covers exactly the completion's tokens and
-the end of document after them.
+(unless told otherwise) the end of document after them.
 
 Two layouts of the same examples:
 * left_padded, the paper's: one example a row, shorter prompts padded on the left, so that all completions of a batch
@@ -54,15 +54,17 @@ class PromptedDataset:
         tokenizer: CodexTokenizer,
         seq_length: int,
         layout: Layout,
+        train_end_of_text: bool = True,
     ) -> None:
         """seq_length: the model's positions; an example that needs more is dropped, and so is one whose prompt or
-        completion is empty (`counts` says how many).
+        completion is empty (`counts` says how many). train_end_of_text: the end of document counts in the loss, too.
 
         Raises: InputError when no example is left.
         """
         self.layout = layout
         self._eod = tokenizer.eod
         self._seq_length = seq_length
+        self._train_end_of_text = train_end_of_text
         self.counts = {"pairs": 0, "kept": 0, "too_long": 0, "empty_prompt": 0, "empty_completion": 0}
         """Pairs given, kept, and dropped by reason."""
         self._examples = [example for pair in pairs if (example := self._make(pair, tokenizer))]
@@ -122,11 +124,14 @@ class PromptedDataset:
                     column = completion_column - example.prompt_length
                 _place(batch, example, row=row, column=column, document=document)
                 column += example.num_positions
+                if not self._train_end_of_text:
+                    batch.loss_mask[row, column - 1] = 0
         return batch
 
     def fingerprint(self) -> str:
         """SHA-256 of every example, the layout and its width."""
-        digest = hashlib.sha256(f"{self.layout} {self._seq_length} {self._eod}".encode())
+        masked = "" if self._train_end_of_text else " end of text masked"
+        digest = hashlib.sha256(f"{self.layout} {self._seq_length} {self._eod}{masked}".encode())
         for example in self._examples:
             digest.update(np.array([example.prompt_length, len(example.tokens)], dtype="<i8").tobytes())
             digest.update(example.tokens.astype("<i8").tobytes())

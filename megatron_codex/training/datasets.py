@@ -100,4 +100,5 @@ def _prompted(config: TrainConfig, paths: tuple[Path, ...], read_pairs: ReadPair
         tokenizer=CodexTokenizer.from_config(config.tokenizer),
         seq_length=config.model.seq_length,
         layout=config.data.layout,
+        train_end_of_text=config.data.train_end_of_text,
     )
