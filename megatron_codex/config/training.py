@@ -43,6 +43,9 @@ class TrainingConfig:
     """Steps between evaluations, and one at the end; 0: none."""
     eval_iters: int = 10
     """Global batches of one evaluation, at most; each validation sample counts once."""
+    patience: int | None = None
+    """Evaluations in a row without a better validation loss with which the run ends before train_iters (paper, section
+    4.4). The best step's checkpoint is kept and OUTPUT/checkpoints/best leads to it. None: no end of this kind."""
     log_interval: int = 10
     """Steps between lines of the log. metrics.jsonl has every step."""
     save_interval: int = 0
@@ -78,6 +81,14 @@ class TrainingConfig:
             for name, least in at_least.items()
             if getattr(self, name) < least
         ]
+        if self.patience is not None and self.patience < 1:
+            rule, remedy = "must be at least 1", "for example 3, or leave it out"
+            faults.append(Fault(field="patience", value=self.patience, rule=rule, remedy=remedy))
+        if self.patience is not None and self.eval_interval == 0:
+            rule, remedy = "needs evaluations, and eval_interval is 0", "give eval_interval, or leave it out"
+            faults.append(
+                Fault(field="patience", value=self.patience, rule=rule, remedy=remedy, others=("eval_interval",))
+            )
         factor = self.loss_spike_factor
         if factor is not None and not factor > 1:
             rule, remedy = "must be more than 1", "for example 2, or leave it out"

@@ -2,6 +2,7 @@
 
 OUTPUT/checkpoints/step_00000100/   shards and index.json (checkpoint_shards.py), manifest.json with each file's size
 OUTPUT/checkpoints/latest.txt       name of the newest, for people and scripts; here the directories decide
+OUTPUT/checkpoints/best             link to the step of the best evaluation, where the run looks for it
 
 A step directory is written under a temporary name and renamed, so one that exists was whole when it was written;
 the sizes tell one that was damaged or cut short by a copy afterwards.
@@ -22,6 +23,7 @@ from megatron_codex.rank import is_first_rank
 
 CHECKPOINTS = "checkpoints"
 LATEST = "latest.txt"
+BEST = "best"
 FORMAT = "megatron_codex/checkpoint/2"
 OPTIMIZER_PREFIX = "optimizer."
 """Begins the key of every tensor that is not a weight."""
@@ -142,8 +144,18 @@ def put_in_place(temporary: Path, final: Path) -> None:
         handle.write(final.name + "\n")
 
 
-def remove_old(newest: Path, *, keep: int, keep_interval: int) -> None:
-    """Keep the last `keep` steps up to the newest (0: all), and those that are multiples of keep_interval (0: none).
+def name_best(directory: Path) -> None:
+    """Let checkpoints/best lead to a step directory."""
+    link = directory.with_name(f".{BEST}.tmp")
+    link.unlink(missing_ok=True)
+    link.symlink_to(directory.name)
+    link.replace(directory.with_name(BEST))
+    sync_directory(directory.parent)
+
+
+def remove_old(newest: Path, *, keep: int, keep_interval: int, best: int | None = None) -> None:
+    """Keep the last `keep` steps up to the newest (0: all), those that are multiples of keep_interval (0: none), and
+    the step `best`.
 
     A later step is a damaged one that was not resumed from: no backup, so it does not count.
     """
@@ -151,7 +163,8 @@ def remove_old(newest: Path, *, keep: int, keep_interval: int) -> None:
         return
     directories = step_directories(newest.parent)
     for directory in directories[: directories.index(newest) + 1][:-keep]:
-        if keep_interval and step_number(directory) % keep_interval == 0:
+        step = step_number(directory)
+        if step == best or (keep_interval and step % keep_interval == 0):
             continue
         # The manifest first: a directory that is only half removed must not count as a checkpoint.
         (directory / MANIFEST_NAME).unlink(missing_ok=True)

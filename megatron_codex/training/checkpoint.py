@@ -30,6 +30,7 @@ from megatron_codex.errors import WorkError
 from megatron_codex.manifest import write_manifest
 from megatron_codex.model.checkpoint_files import (
     FORMAT,
+    name_best,
     put_in_place,
     remove_old,
     remove_unfinished,
@@ -44,6 +45,7 @@ from megatron_codex.model.checkpoint_shards import (
     write_shard,
 )
 from megatron_codex.training.engine import TrainingEngine
+from megatron_codex.training.plateau import Plateau
 from megatron_codex.training.randomness import RULE
 from megatron_codex.training.spikes import Spikes
 from megatron_codex.training.state import owned_pieces
@@ -68,6 +70,8 @@ class Progress:
     """Unmasked tokens trained on."""
     spikes: Spikes = field(default_factory=Spikes)
     """Batches that were skipped, and the losses that the next one is measured against."""
+    plateau: Plateau = field(default_factory=Plateau)
+    """The best evaluation, and how many have been worse since."""
 
     @property
     def num_empty(self) -> int:
@@ -196,6 +200,7 @@ class CheckpointSaver:
                 "num_updates": progress.num_updates,
                 "num_tokens": progress.num_tokens,
                 "spikes": asdict(progress.spikes),
+                "plateau": asdict(progress.plateau),
                 "has_optimizer": True,
                 "num_writers": save.num_writers,
                 "data_fingerprint": self._data_fingerprint,
@@ -205,7 +210,15 @@ class CheckpointSaver:
             },
         )
         put_in_place(save.temporary, save.final)
-        remove_old(save.final, keep=config.training.keep_checkpoints, keep_interval=config.training.keep_interval)
+        best = progress.plateau.best_step
+        if best == progress.step:
+            name_best(save.final)
+        remove_old(
+            save.final,
+            keep=config.training.keep_checkpoints,
+            keep_interval=config.training.keep_interval,
+            best=best,
+        )
 
 
 def _write(directory: Path, rank: int, pieces: list[Piece]) -> None:

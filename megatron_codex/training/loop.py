@@ -41,7 +41,10 @@ class Run:
 
 
 def run_steps(run: Run, progress: Progress) -> Progress:
-    """Train from `progress` to the last step; where the run then stands. A checkpoint of the last step is written."""
+    """Train from `progress` to the last step, or until the validation loss no longer falls; where the run then stands.
+
+    A checkpoint of the last step is written, and one of each step with the best evaluation so far.
+    """
     config = run.config
     output_dir = config.training.output_dir
     last = config.training.train_iters
@@ -55,12 +58,19 @@ def run_steps(run: Run, progress: Progress) -> Progress:
         steps = range(progress.step, last)
         for step in progress_bar(steps, total=len(steps), description="training", unit="step"):
             line, progress = take_step(run, step, progress)
+            ends = progress.step == last or progress.plateau.has_ended(config.training)
             if writer is not None:
                 writer.write(line)
-                if progress.step % config.training.log_interval == 0 or "valid_loss" in line or progress.step == last:
+                if progress.step % config.training.log_interval == 0 or "valid_loss" in line or ends:
                     log_step(line, train_iters=last)
-            if _is_due(progress.step, config.training.save_interval, last):
+            if (
+                ends
+                or _is_due(progress.step, config.training.save_interval)
+                or progress.plateau.best_step == progress.step
+            ):
                 saver.save(progress)
+            if ends:
+                break
     return progress
 
 
@@ -97,16 +107,20 @@ def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], 
     }
     if result.declined:
         line["skipped"] = f"loss {result.loss:.6g}"
-    if run.valid is not None and _is_due(step + 1, config.training.eval_interval, config.training.train_iters):
+    plateau = progress.plateau
+    last = step + 1 == config.training.train_iters
+    if run.valid is not None and (last or _is_due(step + 1, config.training.eval_interval)):
         line["valid_loss"] = evaluate(
             run.engine, run.valid, run.layout, num_batches=run.num_valid_batches, vocab_size=run.vocab_size
         )
+        plateau = plateau.after(step + 1, line["valid_loss"], config.training)
     return line, replace(
         progress,
         step=step + 1,
         num_updates=progress.num_updates + (result.grad_norm is not None),
         num_tokens=progress.num_tokens + num_tokens,
         spikes=spikes,
+        plateau=plateau,
     )
 
 
@@ -121,5 +135,5 @@ def _model_flops_utilisation(run: Run, result: StepResult, seconds: float) -> fl
     return flops / seconds / (peak * run.layout.world_size)
 
 
-def _is_due(step: int, interval: int, last: int) -> bool:
-    return step == last or (interval > 0 and step % interval == 0)
+def _is_due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0

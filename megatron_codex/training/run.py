@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
@@ -48,7 +49,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
         seed_step(config.training.seed, 0, layout)
         engine = build_deepspeed_engine(config) if config.engine == "deepspeed" else build_engine(config)
         progress = set_state(engine, config, start)
-        already_done = progress.step >= config.training.train_iters
+        already_done = progress.step >= config.training.train_iters or progress.plateau.has_ended(config.training)
         if not already_done:
             run = Run(
                 config=config,
@@ -97,6 +98,7 @@ def _write_manifest(
             "steps": progress.step,
             "steps_without_tokens": progress.num_empty,
             "skipped_steps": progress.spikes.num_skipped,
+            **_best(progress),
             "tokens": progress.num_tokens,
             "train_samples": len(datasets.train),
             "valid_samples": len(datasets.valid) if datasets.valid is not None else 0,
@@ -107,10 +109,24 @@ def _write_manifest(
     )
 
 
+def _best(progress: Progress) -> dict[str, Any]:
+    plateau = progress.plateau
+    if plateau.best_step is None:
+        return {}
+    return {"best_step": plateau.best_step, "best_valid_loss": plateau.best_loss}
+
+
 def _outcome(config: TrainConfig, progress: Progress, *, already_done: bool) -> str:
     where = f"in {config.training.output_dir}"
     if already_done:
         return f"{config.task}: all {progress.step} steps were done before; nothing to do {where}"
+    plateau = progress.plateau
+    if plateau.best_step is not None:
+        where += f"; best validation loss {plateau.best_loss:.6g} after step {plateau.best_step} (checkpoints/best)"
+    if plateau.has_ended(config.training):
+        where += (
+            f", {plateau.num_worse} evaluations since then were not better: ended before {config.training.train_iters}"
+        )
     empty, spikes = progress.num_empty, progress.spikes.num_skipped
     skipped = f", {empty} of them without a token to train on" if empty else ""
     skipped += f", {spikes} of them skipped for their loss" if spikes else ""

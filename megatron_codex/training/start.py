@@ -31,6 +31,7 @@ from megatron_codex.model.checkpoint_files import (
 from megatron_codex.model.weights import describe_checkpoint
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.engine import TrainingEngine
+from megatron_codex.training.plateau import Plateau
 from megatron_codex.training.spikes import Spikes
 from megatron_codex.training.state import initialise, load_state
 
@@ -86,7 +87,11 @@ def set_state(engine: TrainingEngine, config: TrainConfig, start: Path | None) -
     if start is not None:
         manifest = read_checkpoint_manifest(start)
         counts = {name: int(manifest[name]) for name in ("step", "num_updates", "num_tokens")}
-        progress = Progress(**counts, spikes=Spikes.from_manifest(manifest.get("spikes", {})))
+        progress = Progress(
+            **counts,
+            spikes=Spikes.from_manifest(manifest.get("spikes", {})),
+            plateau=Plateau.from_manifest(manifest.get("plateau", {})),
+        )
         load_state(engine, start, num_updates=progress.num_updates)
         _logger.info("continuing from %s", start)
         return progress
