@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_codex.errors import InputError
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected, json_field, text_field
 from megatron_codex.problems.contests.readings import function_readings, python3_programs, script_readings
 from megatron_codex.problems.contests.signatures import parameters_of
@@ -20,7 +21,6 @@ from megatron_codex.problems.contests.solution_class import functions_of_class
 from megatron_codex.problems.contests.statement_examples import function_examples, script_examples
 from megatron_codex.problems.contests.statements import docstring_of
 from megatron_codex.problems.contests.values import call_example
-from megatron_codex.problems.examples import Example
 from megatron_codex.problems.functions import NotSplit, find_function
 from megatron_codex.tagged import NotPlainData
 

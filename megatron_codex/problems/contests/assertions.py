@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.values import call_example, different_inputs
-from megatron_codex.problems.examples import Example
 from megatron_codex.problems.functions import NotSplit, parse_source
 from megatron_codex.tagged import NotPlainData
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_codex.errors import InputError
-from megatron_codex.problems.examples import Example
+from megatron_codex.problems.assertions import Example
 from megatron_codex.records import Problem
 
 STAGES = ("found", "usable", "tested", "referenced", "accepted")

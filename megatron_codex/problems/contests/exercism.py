@@ -10,16 +10,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from megatron_codex.errors import InputError
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected
 from megatron_codex.problems.contests.exercism_archive import CASES, DEPRECATED, STATEMENT_FILES
 from megatron_codex.problems.contests.exercism_cases import RAISED, Case, cases_by_property, examples_of
 from megatron_codex.problems.contests.readings import function_tests
 from megatron_codex.problems.contests.signatures import example_signature, python_name
 from megatron_codex.problems.contests.statements import docstring_of
-from megatron_codex.problems.examples import Example, value_source
+from megatron_codex.problems.contests.values import form_source
 from megatron_codex.problems.render import build_prompt
 from megatron_codex.records import Problem
-from megatron_codex.tagged import decode
 
 SOURCE, LICENCE = "Exercism", "MIT"
 _NUM_SHOWN = 2
@@ -76,8 +76,8 @@ def _shown(entry_point: str, examples: Sequence[Example]) -> Iterator[str]:
     shown = []
     for example in examples:
         if "output" in example:
-            given = ", ".join(f"{name}={value_source(decode(form))}" for name, form in example["kwargs"].items())
-            text = f">>> {entry_point}({given})\n{value_source(decode(example['output']))}"
+            given = ", ".join(f"{name}={form_source(form)}" for name, form in example["kwargs"].items())
+            text = f">>> {entry_point}({given})\n{form_source(example['output'])}"
             if len(text) <= _MAX_SHOWN_CHARS:
                 shown.append(text)
     if shown:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from megatron_codex.errors import InputError
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Rejected
 from megatron_codex.problems.contests.signatures import python_name
 from megatron_codex.problems.contests.values import call_example, raising_example
-from megatron_codex.problems.examples import Example
 from megatron_codex.tagged import NotPlainData
 
 Case = Mapping[str, Any]

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from megatron_codex.config.contests import MineConfig, StrategyName
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.assertions import asserted_examples
 from megatron_codex.problems.contests.journal import SubmissionJournal
 from megatron_codex.problems.contests.judge_protocol import Judge, SiteVerdict, Submission
@@ -22,7 +23,6 @@ from megatron_codex.problems.contests.reference_outcomes import with_outcome
 from megatron_codex.problems.contests.values import input_key
 from megatron_codex.problems.contests.wrong_programs import wrong_programs
 from megatron_codex.problems.example_checks import check_io_example, check_stdio_example
-from megatron_codex.problems.examples import Example
 from megatron_codex.records import Problem
 
 _MAX_ATTEMPTS = 3

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
-from megatron_codex.problems.examples import Example
+from megatron_codex.problems.assertions import Example
 
 Verdicts = Literal["accepted", "wrong answer", "runtime error", "time limit", "compile error"]
 Failures = Literal["too large", "unknown problem", "not judged"]

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected, json_field, text_field
 from megatron_codex.problems.contests.readings import function_readings, python3_programs
 from megatron_codex.problems.contests.signatures import parameters_of
 from megatron_codex.problems.contests.solution_class import CLASS, class_of, functions_of_class, method_names
 from megatron_codex.problems.contests.statement_examples import function_examples
 from megatron_codex.problems.contests.statements import docstring_of
-from megatron_codex.problems.examples import Example
 from megatron_codex.problems.functions import FunctionNode, NotSplit, find_function
 from megatron_codex.tagged import decode
 

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Limits, Rejected
 from megatron_codex.problems.contests.values import different_inputs, test_source
 from megatron_codex.problems.docstrings import quote_docstring
-from megatron_codex.problems.examples import Example
 from megatron_codex.problems.function_fields import function_fields
 from megatron_codex.problems.functions import NotSplit, parse_source, tidy_source
 from megatron_codex.records import Problem

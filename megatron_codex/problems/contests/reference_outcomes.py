@@ -9,8 +9,8 @@ import dataclasses
 
 from megatron_codex.config.contests import MineConfig
 from megatron_codex.errors import InputError
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.evalplus import PENDING
-from megatron_codex.problems.examples import Example
 from megatron_codex.problems.reference_answers import with_expected_outputs
 from megatron_codex.records import Problem
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from megatron_codex.problems.argument_types import Shape
-from megatron_codex.problems.examples import Example
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.functions import FunctionNode, NotSplit, find_function, parse_source
 from megatron_codex.tagged import decode
 

@@ -16,9 +16,9 @@ from typing import Any
 from megatron_codex.config.contests import ContestSiteConfig
 from megatron_codex.errors import InputError
 from megatron_codex.jsonl import dump_line
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.judge_protocol import SiteVerdict, Status, Submission
 from megatron_codex.problems.contests.rate_limit import RateLimit
-from megatron_codex.problems.examples import Example
 from megatron_codex.records import Problem, Verdict
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.values import call_example, different_inputs, raising_example, value_of
-from megatron_codex.problems.examples import Example
 from megatron_codex.problems.functions import NotSplit, parse_source
 from megatron_codex.tagged import NotPlainData
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected
 from megatron_codex.problems.contests.readings import python3_programs, script_readings
 from megatron_codex.problems.contests.statement_examples import script_examples
 from megatron_codex.problems.contests.statements import docstring_of
-from megatron_codex.problems.examples import Example
 
 _STATEMENTS = ("statement", "problem", "question", "README", "description")
 _TEXTS = (".md", ".txt", ".html", "")

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from megatron_codex.problems.examples import Example, value_source
+from megatron_codex.problems.assertions import Example
+from megatron_codex.problems.contests.values import form_source
 from megatron_codex.tagged import decode
 
 WRONG = "wrong on purpose: 5d1c9b30"
@@ -79,7 +80,7 @@ def _call_digest(example: Example) -> str:
 def _outcome(example: Example) -> str:
     if "raises" in example:
         return f"_raise({example['raises']!r}, {example.get('message', '')!r})"
-    return value_source(decode(example["output"]))
+    return form_source(example["output"])
 
 
 def _input_digest(example: Example) -> str:

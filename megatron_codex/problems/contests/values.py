@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from megatron_codex.problems.examples import Example, check_source, is_testable
+from megatron_codex.problems.assertions import Example, check_source
+from megatron_codex.problems.examples import is_testable
+from megatron_codex.problems.restorable_source import restorable_source
 from megatron_codex.tagged import encode
 
 _MAX_CHARS = 1 << 20
@@ -36,6 +38,12 @@ def value_of(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a literal: {text[:60]}") from error
+
+
+def form_source(form: Any) -> str:
+    """An expression that evaluates to the value of a form of plain data, types included. Raises: NotPlainData."""
+    source, _ = restorable_source(form)
+    return source
 
 
 def call_example(args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, **compared: Any) -> Example:

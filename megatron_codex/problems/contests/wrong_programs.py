@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from megatron_codex.config.contests import StrategyName
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.table_program import table_program
-from megatron_codex.problems.examples import Example, value_source
+from megatron_codex.problems.contests.values import form_source
 from megatron_codex.problems.functions import NotSplit
 from megatron_codex.problems.mutants import make_mutants
 from megatron_codex.records import Problem
-from megatron_codex.tagged import decode
 
 MAX_MUTANTS = 50
 _MAX_CONSTANTS = 10
@@ -87,6 +87,6 @@ def _constants(entry_point: str, known: Sequence[Example]) -> Iterator[str]:
         outputs = dict.fromkeys([*(str(each["output"]) for each in known[:_MAX_CONSTANTS]), *_ALL_LINES])
         yield from (f"print({output.rstrip()!r})\n" for output in outputs)
         return
-    seen = (value_source(decode(each["output"])) for each in known if "output" in each)
+    seen = (form_source(each["output"]) for each in known if "output" in each)
     values = dict.fromkeys([*list(seen)[:_MAX_CONSTANTS], *_ALL_CONSTANTS])
     yield from (f"def {entry_point}(*args, **kwargs):\n    return {value}\n" for value in values)
