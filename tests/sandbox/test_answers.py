@@ -17,6 +17,7 @@ from megatron_codex.sandbox.candidate import Caller, Fallback, refuse
 from megatron_codex.sandbox.frames import BrokenFrame, open_connection, pack_frame, parse_body, write_bytes, write_frame
 from megatron_codex.tagged import encode
 
+# None shows the order of a set, which differs where it holds a nan (its hash is its address).
 PROGRAMS = {
     "gives_back_one": "def f(*args, **kwargs):\n    return [*args, *kwargs.values()][-1]\n",
     "gives_back_all": "def f(*args, **kwargs):\n    return args, kwargs\n",
@@ -28,14 +29,14 @@ def f(*args, **kwargs):
             each.reverse()
     return args[0] if args else None
 """,
-    "fails": "def f(*args, **kwargs):\n    raise ValueError([args, kwargs])\n",
+    "fails": "def f(*args, **kwargs):\n    raise ValueError(len(args), list(kwargs))\n",
     "is_rare": """
 from collections import Counter, namedtuple
 Pair = namedtuple("Pair", "left right")
 class Own: pass
 KINDS = [Counter, iter, lambda x: Pair(x, 1), lambda x: Own(), lambda x: 1 << 200, lambda x: {x: f}, lambda x: [x]]
 def f(*args, **kwargs):
-    return KINDS[len(repr((args, kwargs))) % len(KINDS)]("".join(map(repr, args)))
+    return KINDS[len(repr(args)) % len(KINDS)](", ".join(type(each).__name__ for each in args))
 """,
     "is_deep": """
 def f(*args, **kwargs):
