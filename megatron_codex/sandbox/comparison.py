@@ -74,6 +74,8 @@ def is_close(actual: float, expected: float, tolerance: Tolerance) -> bool:
 def equal(actual: Any, expected: Any, tolerance: Tolerance | None = None) -> bool:
     """Of tagged forms. Raises: NotPlainData for malformed ones."""
     if tolerance is None:
+        if type(actual) is type(expected) and type(actual) in (int, str):  # as most are
+            return bool(actual == expected)
         return canonical_text(actual) == canonical_text(expected)
     if type(expected) is list:
         return type(actual) is list and _all_equal(actual, expected, tolerance)

@@ -7,21 +7,31 @@ In: one frame {"source"} on a channel that is closed before the program starts; 
 from __future__ import annotations
 
 import atexit
+import builtins
+import io
 import os
 import sys
 import types
-from typing import NoReturn
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn
 
 from megatron_codex.sandbox.frames import read_frame
 
 FILE_NAME = "solution.py"
 _STREAMS = (("stdin", "r", "surrogateescape"), ("stdout", "w", "surrogateescape"), ("stderr", "w", "backslashreplace"))
 """As in Python's UTF-8 mode."""
+_NUMBERS = {
+    path: number
+    for number, (name, _, _) in enumerate(_STREAMS)
+    for path in (f"/dev/{name}", f"/dev/fd/{number}", f"/proc/self/fd/{number}")
+}
+"""The streams as files, as a contest's machine has them. Here there is no /proc, which such paths lead to."""
 
 
 def run(channel: int, stdin: int, stdout: int, stderr: int) -> NoReturn:
     """Run the script to its end, as `python solution.py` would."""
-    # Here and not in the worker: threading has every child of every fork run some of its code.
+    # Here and not in the worker, which may hold nothing that wants to run code after a fork (zygote.py).
     import threading
 
     source = read_frame(channel)["source"]
@@ -33,11 +43,24 @@ def run(channel: int, stdin: int, stdout: int, stderr: int) -> NoReturn:
         stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    builtins.open = io.open = _open
     sys.argv = [FILE_NAME]
     code = _run_main(source)
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons, as the interpreter does
     atexit._run_exitfuncs()
     os._exit(code if _flush() else code or 120)
+
+
+_open_file: Callable[..., Any] = open
+
+
+@wraps(_open_file)
+def _open(file: Any, *args: Any, **kwargs: Any) -> Any:
+    """The streams by their paths, too. It opens nothing that the script could not reach by number."""
+    number = _NUMBERS.get(os.fspath(file)) if isinstance(file, (str, os.PathLike)) else None
+    if number is None or len(args) > 6 or kwargs.get("opener") is not None:
+        return _open_file(file, *args, **kwargs)
+    return _open_file(file, *args, **{**kwargs, "opener": lambda *_: os.dup(number)})
 
 
 def _run_main(source: str) -> int:
