@@ -120,7 +120,7 @@ def extract(tmp_path: Path) -> Any:
         while lines[line - 2].strip().startswith("@"):
             line -= 1
         plain = {"args": [4], "kwargs": {}, "output": 5}
-        traced = TracedFunction(file="m.py", name=name, line=line, examples=list(examples) or [plain])
+        traced = TracedFunction(file="m.py", qualname=name, line=line, examples=list(examples) or [plain])
         return extract_function(traced, modules, ContextLimits(max_lines=60), max_body_lines=20)
 
     return run
@@ -219,7 +219,7 @@ def test_classes_that_cannot_be_cut(extract: Any, tmp_path: Path, owner: str, re
     start = next(number for number, text in enumerate(lines) if text.strip() == f"class {owner}:")
     line = next(number for number in range(start, len(lines)) if lines[number].strip() == "def m(self):") + 1
     example = {"args": [{"O": ["m", owner, []]}], "kwargs": {}, "output": 1}
-    traced = TracedFunction(file="m.py", name="m", line=line, examples=[example])
+    traced = TracedFunction(file="m.py", qualname="m", line=line, examples=[example])
     with pytest.raises(NotExtractedError, match=reason):
         extract_function(traced, ProjectModules(tmp_path, (".",)), ContextLimits(max_lines=60), max_body_lines=20)
 
