@@ -105,6 +105,8 @@ def _construct(name: str, parts: list[Any]) -> Any:
         if len(items) > _MAX_ARRAY_ITEMS:
             raise NotPlainData(f"an array of more than {_MAX_ARRAY_ITEMS} items")
         return importlib.import_module("numpy").array(items, dtype=dtype).reshape(shape)
+    if name == "collections.defaultdict" and not (parts[0] is None or isinstance(parts[0], type)):
+        raise NotPlainData("a defaultdict whose default is made by a function")
     if name == "re.Pattern" and len(parts[0]) > _MAX_PATTERN_CHARS:
         raise NotPlainData(f"a pattern of more than {_MAX_PATTERN_CHARS} characters")
     module, _, function = constructor_of(name).rpartition(".")

@@ -1,12 +1,14 @@
-"""What crosses between a tester and a candidate besides plain data: builtin types, objects, functions.
+"""What crosses between a tester and a candidate besides plain data: builtin types, objects, functions, Decimals.
 
-In: values. Out: tagged JSON with four more tags, and back. Each side makes a value from what it has itself:
+In: values. Out: tagged JSON with more tags, and back. Each side makes a value from what it has itself:
 * `T`, `k`, a builtin type, a class that the problem's prompt defines: by name;
 * `o`, an object of such a class: class name and fields, rebuilt from the receiver's own
   class of that name without a call of its constructor; so equality and methods are always the receiver's. Objects are
   numbered in a table beside the message: one keeps its identity in a call, may hold itself, and may be changed there;
 * `n`, `e`, a named tuple of such a class, a member of such an enumeration; who has no such class takes the plain tuple,
   or the plain value of an IntEnum, which are equal to it;
+* `x`, `I`, a value of a type of the standard library or NumPy, an iterator over a plain sequence (restorable.py): made
+  by the receiver's own constructor;
 * `F`, a builtin function that a test hands over, by name;
 * `call`, `own`: any other function of the sender, of the receiver: the other side gets a stub, each call of which is
   sent back. A function of the candidate's is only ever run there: given `eval`, a test might run text that it gets.
@@ -22,6 +24,7 @@ from abc import ABCMeta
 from collections.abc import Callable
 from typing import Any
 
+from megatron_codex.restorable import is_standard, standard_form, standard_value
 from megatron_codex.sandbox.plain import as_plain
 from megatron_codex.tagged import NotPlainData, decode, encode
 
@@ -117,6 +120,10 @@ class Border:
             raise UnknownClassError(f"there is no class {name} here")
         return found
 
+    def takes_as_plain(self, kind: type) -> bool:
+        """Of a candidate's NumPy scalars: the numbers alone, for testers without NumPy."""
+        return self._is_candidate and kind.__module__ == "numpy" and kind.__name__ != "ndarray"
+
     def shares(self, kind: type) -> bool:
         """Whether this class is the one that its name stands for here."""
         return self._find_class(kind.__qualname__) is kind
@@ -198,6 +205,8 @@ class Message:
                 return {"o": self._add(value)}
         if kind is Stub or _is_function(value):
             return self._border.hand_over(value)
+        if is_standard(kind) and not self._border.takes_as_plain(kind):
+            return standard_form(value, self.encode)
         raise NotPlainData(f"not plain data: {kind.__name__}")
 
     def _value(self, tag: Any, payload: Any) -> Any:
@@ -219,6 +228,8 @@ class Message:
             return self._border.function(payload)
         if tag == "call":
             return self._border.receive(payload)
+        if tag in ("x", "I"):
+            return standard_value(tag, payload, self.decode)
         raise NotPlainData(f"bad payload of tag {tag!r}")
 
     def _member(self, class_name: Any, name: Any, plain: Any) -> Any:

@@ -6,6 +6,8 @@ candidate calls back: functions of the tests that they handed over.
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, defaultdict, deque
+from operator import length_hint
 from typing import Any
 
 from megatron_codex.sandbox import _jail
@@ -168,12 +170,18 @@ class Remote:
 
 
 def write_back(old: Any, new: Any) -> None:
-    """Make `old` equal to `new` in place: lists, dicts, sets and bytearrays, also inside tuples."""
-    if type(old) is not type(new):
+    """Make `old` equal to `new` in place: lists, dicts, deques, sets and bytearrays, also inside tuples; iterators."""
+    if hasattr(type(old), "__length_hint__"):
+        for _ in range(length_hint(old) - length_hint(new)):
+            next(old)
+    elif type(old) is not type(new):
         raise NotPlainData("an argument changed its type")
     if type(old) is list or type(old) is bytearray:
         old[:] = new
-    elif type(old) is dict or type(old) is set:
+    elif type(old) is deque:
+        old.clear()
+        old.extend(new)
+    elif type(old) in (dict, set, Counter, OrderedDict, defaultdict):
         old.clear()
         old.update(new)
     elif type(old) is tuple:

@@ -1,6 +1,7 @@
 """One run of a project's suite for tracing.py: its CPU seconds and the pairs seen, as a line of JSON.
 
-In: a way ("none", an engine's name, "pickling"; "engines" only names these), the project, a scratch directory.
+In: a way ("none", an engine's name, "pickling"; "engines" only names these), the project, a scratch directory, test
+files (none: all).
 """
 
 from __future__ import annotations
@@ -52,13 +53,15 @@ def _pickled(value: Any) -> bytes | None:
         return None
 
 
-def main(way: str, project: Path, scratch: Path) -> None:
+def main(way: str, project: Path, scratch: Path, tests: list[str]) -> None:
     if way == "engines":
         print(json.dumps({"engines": engines_here()}))
         return
     import pytest  # noqa: F401  # before the clock starts
 
-    paths = [name for name in _TESTS if (project / name).is_dir()] or sorted(map(str, project.glob("test*.py")))
+    paths = (
+        tests or [name for name in _TESTS if (project / name).is_dir()] or sorted(map(str, project.glob("test*.py")))
+    )
     started = time.process_time()
     result, num_pairs = _ways(way, project, scratch)(lambda before: RUNNERS["pytest"](paths, before))
     facts = {"cpu_s": time.process_time() - started, "pairs": num_pairs(), "passed": result["passed"]}
@@ -90,4 +93,4 @@ def _ways(way: str, project: Path, scratch: Path) -> Callable[[Any], tuple[dict[
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

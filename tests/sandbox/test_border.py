@@ -175,6 +175,27 @@ PASSING = {
         "from concurrent.futures import ThreadPoolExecutor as T\nwith T(4) as t: return list(t.map(*args))",
         "assert f(lambda x: x * x, [1, 2, 3, 4, 5, 6, 7, 8]) == [1, 4, 9, 16, 25, 36, 49, 64]",
     ),
+    "values_of_the_standard_library_changed_in_place": (
+        """
+from collections import Counter, deque
+from collections.abc import Iterator
+for each in args:
+    if isinstance(each, deque):
+        each.rotate(1)
+    elif isinstance(each, Counter):
+        each["a"] += 1
+    elif isinstance(each, Iterator):
+        next(each)
+return [type(each).__name__ for each in args]
+""",
+        """
+import collections, decimal, pathlib
+items, counts, iterator = collections.deque([1, 2, 3]), collections.Counter("a"), iter((1, 2))
+names = f(decimal.Decimal(1), pathlib.Path("a"), items, counts, iterator)
+assert names == ["Decimal", "PosixPath", "deque", "Counter", "list_iterator"]
+assert items == collections.deque([3, 1, 2]) and counts == {"a": 2} and list(iterator) == [2]
+""",
+    ),
 }
 
 

@@ -102,6 +102,38 @@ def check(candidate):
 """,
         io_examples=returns((2, 4), (3, 9)),
     ),
+    "restorable": Task(
+        honest="""
+import collections, datetime, decimal, fractions, pathlib, re
+import numpy
+def f(kind, x):
+    return {
+        "decimal": lambda: decimal.Decimal(x) / 2, "fraction": lambda: fractions.Fraction(x, 3),
+        "day": lambda: datetime.date(2000, 1, x), "path": lambda: pathlib.PurePosixPath("a") / str(x),
+        "deque": lambda: collections.deque([x, 0]), "ordered": lambda: collections.OrderedDict([(x, 1), (0, 2)]),
+        "pattern": lambda: re.compile(str(x)), "array": lambda: numpy.array([x, 1.5]), "iterator": lambda: iter((x, 0)),
+        "missing": lambda: collections.defaultdict(int, {x: 1}),
+    }[kind]()
+""",
+        test="""
+import collections, datetime, decimal, fractions, pathlib, re
+import numpy
+def check(candidate):
+    for x in (2, 5):
+        assert candidate("decimal", x) == decimal.Decimal(x) / 2, "wrong"
+        assert candidate("fraction", x) == fractions.Fraction(x, 3), "wrong"
+        assert candidate("day", x) == datetime.date(2000, 1, x), "wrong"
+        assert candidate("path", x) == pathlib.PurePosixPath("a", str(x)), "wrong"
+        assert candidate("deque", x) == collections.deque([x, 0]), "wrong"
+        assert candidate("ordered", x) == collections.OrderedDict([(x, 1), (0, 2)]), "wrong"
+        assert candidate("pattern", x) == re.compile(str(x)), "wrong"
+        assert (candidate("array", x) == numpy.array([x, 1.5])).all(), "wrong"
+        assert list(candidate("iterator", x)) == [x, 0], "wrong"
+        missing = candidate("missing", x)
+        assert missing[x] == 1 and missing["other"] == 0 and len(missing) == 2, "wrong"
+""",
+        io_examples=(),
+    ),
     "floats": Task(
         honest="def f(x):\n    return x ** 0.5\n",
         test="""
@@ -131,7 +163,10 @@ def check(candidate):
 
 
 def is_judged_in(mode: str, family: Family) -> bool:
-    """Not where its task has no form: that of exceptions as a script, which could only write their names."""
+    """Not where its task has no form: that of exceptions as a script, which could only write their names, and that of
+    what is no plain data but in a test's source."""
+    if not TASKS[family.task].io_examples:
+        return mode == "pair"
     if mode != "script":
         return True
     return not family.right_as_a_script and all("output" in each for each in TASKS[family.task].io_examples)
