@@ -31,8 +31,9 @@ def add_project(stage: str, source: str, owner: int | None) -> None:
     # A fresh proc mount is only allowed to a user namespace in which one is visible already: this one, until then.
     Path(stage + "/proc").mkdir()
     kernel.mount("proc", stage + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-    # /tmp is a mount of its own already here, so that paths to show may lie below it.
-    kernel.mount_tmpfs(stage + SCRATCH, size_bytes=_OUTPUT_BYTES, num_files=_PROJECT_FILES)
+    # /tmp is a mount of its own already here, so that paths to show may lie below it. Suites write programs there and
+    # run them, as they may run those of /project.
+    kernel.mount_tmpfs(stage + SCRATCH, size_bytes=_OUTPUT_BYTES, num_files=_PROJECT_FILES, executable=True)
     for path, size_bytes, num_files in (
         (OUTPUT, _OUTPUT_BYTES, _OUTPUT_FILES),
         (SHARED_MEMORY, SCRATCH_BYTES, SCRATCH_FILES),

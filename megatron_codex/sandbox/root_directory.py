@@ -31,7 +31,8 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 def interpreter_paths(*, with_programs: bool) -> list[str]:
     """Host paths that this interpreter needs to go on importing its standard library (or, with_programs, to be run)."""
     if with_programs:
-        paths = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", sys.base_prefix]
+        # Debian's /usr/bin/cc, awk and others are links into /etc/alternatives, and from there back into /usr.
+        paths = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", sys.base_prefix]
     else:
         # The directory above the standard library holds libpython and, in conda, the libraries of its C modules.
         library = str(Path(os.__file__).resolve().parent.parent)

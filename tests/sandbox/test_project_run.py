@@ -62,6 +62,9 @@ def test_command_may_fork_exec_and_use_pools_and_pipes(project: Path) -> None:
         "with multiprocessing.get_context('fork').Pool(2) as pool: assert pool.map(abs, [-1, 2]) == [1, 2]\n"
         "asyncio.run(asyncio.sleep(0))\n"
         "assert {'1'} < {name for name in os.listdir('/proc') if name.isdigit()}\n"
+        "script = '/tmp/script'; open(script, 'w').write('#!/bin/sh\\necho ran'); os.chmod(script, 0o700)\n"
+        "assert subprocess.check_output([script]) == b'ran\\n'\n"
+        "import shutil; assert shutil.which('awk'), 'a link through /etc/alternatives'\n"
         "import getpass, pwd; assert pwd.getpwuid(os.getuid()).pw_name == 'jail'\n"
     )
     done = run(project, source)

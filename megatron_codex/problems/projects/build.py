@@ -73,7 +73,7 @@ def build_project(
     wheel = next((path for path in run.output_files if path.suffix == ".whl"), None)
     if wheel is None:
         said = run.stdout.decode(errors="replace").strip().splitlines()
-        detail = run.verdict.detail if run.verdict.verdict != "error" else said[-1] if said else _NO_WHEEL
+        detail = said[-1] if said and run.verdict.verdict == "error" else run.verdict.detail or _NO_WHEEL
         raise BrokenProjectError("build failed", detail[:_MAX_DETAIL_CHARS])
     add_wheel(wheel, project.root, project.import_roots)
 

@@ -24,13 +24,11 @@ from megatron_codex.problems.projects.requirement_lines import parse, plain_requ
 from megatron_codex.problems.projects.setup_py import setup_arguments
 
 TEST_EXTRAS = ("test", "tests", "testing", "dev")
-_REQUIREMENT_FILES = (
-    *("requirements.txt", "test-requirements.txt", "tests-requirements.txt", "dev-requirements.txt"),
-    *("requirements-test.txt", "requirements-tests.txt", "requirements-testing.txt", "requirements-dev.txt"),
-    *("requirements_test.txt", "requirements_tests.txt", "requirements_dev.txt", "requirements.dev.txt"),
-    *("requirements.test.txt", "requirements/test.txt", "requirements/tests.txt", "requirements/testing.txt"),
-    *("requirements/dev.txt", "requirements/base.txt", "tests/requirements.txt", "test/requirements.txt"),
+_REQUIREMENT_FILE = re.compile(
+    r"((?P<kind>[a-z]+)[-_.])?(requirements?|reqs?)([-_.](?P<what>[a-z]+))?\.(txt|pip|in)", re.IGNORECASE
 )
+_REQUIREMENT_FOLDERS = (".", "requirements", "reqs", "tests", "test", "requires")
+_OF_TESTS = ("test", "tests", "testing", "dev", "develop", "development", "ci", "tox", "pytest", "base", "all", "local")
 _METADATA = ("PKG-INFO", "*.dist-info/METADATA", "*.egg-info/PKG-INFO", "src/*.egg-info/PKG-INFO")
 _REQUIRES_TXT = ("*.egg-info/requires.txt", "src/*.egg-info/requires.txt")
 _EXTRA = re.compile(r"(?:\band\s+)?\bextra\s*==\s*['\"]([^'\"]+)['\"](?:\s+and\b)?")
@@ -81,7 +79,7 @@ def read_declared(root: Path, *, extras: Iterable[str] = (), installed: Iterable
         *_setup_py(setup, "tests_require"),
         *_setup_py(setup, "extras_require", wanted),
         *_setup_cfg(config, root, wanted),
-        *(line for name in _REQUIREMENT_FILES for line in read_requirements(root, name)),
+        *(line for name in _requirement_files(root) for line in read_requirements(root, name)),
         *installed,
     ]
     for extra, line in _metadata(root):
@@ -110,6 +108,19 @@ def read_ini(path: Path) -> configparser.ConfigParser:
     except (OSError, configparser.Error):
         return configparser.ConfigParser(interpolation=None)
     return parser
+
+
+def _requirement_files(root: Path) -> Iterator[str]:
+    """requirements.txt, test-requirements.txt, requirements_dev.txt, requirements/tests.txt, ...: those for tests."""
+    for folder in _REQUIREMENT_FOLDERS:
+        names = sorted(path.name for path in (root / folder).glob("*") if path.suffix in (".txt", ".pip", ".in"))
+        for name in names:
+            match = _REQUIREMENT_FILE.fullmatch(name)
+            words = [match["kind"], match["what"]] if match else [Path(name).stem]
+            inside = folder in ("requirements", "reqs", "requires")
+            if (match or inside) and all(word is None or word.lower() in _OF_TESTS for word in words):
+                if Path(name).suffix != ".in" or Path(name).with_suffix(".txt").name not in names:
+                    yield name if folder == "." else f"{folder}/{name}"
 
 
 def _pyproject(content: dict[str, Any], root: Path, extras: tuple[str, ...]) -> Iterator[str]:

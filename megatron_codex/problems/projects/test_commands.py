@@ -62,7 +62,8 @@ class TestCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnCommands:
-    """command: the first that pytest or unittest runs. requirements, extras: what its commands install."""
+    """command: the first of pytest or unittest on test files, else (doctests of a README, say) the first of these.
+    requirements, extras: what its commands install."""
 
     command: TestCommand | None
     unsupported: tuple[str, ...]
@@ -72,7 +73,8 @@ class OwnCommands:
 
 def read_own_commands(root: Path) -> OwnCommands:
     """What the project's own files say, in the order tox, nox, hatch, Travis, GitHub."""
-    command: TestCommand | None = None
+    found: TestCommand | None = None
+    found_tests = False
     unsupported: list[str] = []
     requirements: list[str] = []
     extras: list[str] = []
@@ -86,10 +88,12 @@ def read_own_commands(root: Path) -> OwnCommands:
             requirements += _installed(step.words, root, extras)
         elif step.kind == "unsupported":
             unsupported.append(shlex.join(step.words))
-        elif command is None:
-            command = _command(file, step, root)
+        elif found is None or not found_tests:
+            candidate = _command(file, step, root)
+            if candidate is not None and (found is None or _names_test_files(candidate, root)):
+                found, found_tests = candidate, _names_test_files(candidate, root)
     return OwnCommands(
-        command=command,
+        command=found,
         unsupported=tuple(dict.fromkeys(unsupported)),
         requirements=tuple(dict.fromkeys(requirements)),
         extras=tuple(dict.fromkeys(extra for extra in extras if extra)),
@@ -142,6 +146,18 @@ def _command(file: str, step: Step, root: Path) -> TestCommand | None:
         found_in=file,
         left_out=(*chosen.left_out, *added.left_out),
     )
+
+
+def _names_test_files(command: TestCommand, root: Path) -> bool:
+    """Whether there are files called as tests are among those that it runs."""
+    if command.runner == "unittest":
+        return True
+    paths = [root / word.split("::")[0] for word in command.arguments if not word.startswith("-")]
+    return any(_is_test_file(path) or (path.is_dir() and any(map(_is_test_file, path.rglob("*.py")))) for path in paths)
+
+
+def _is_test_file(path: Path) -> bool:
+    return path.name.startswith(("test_", "tests.")) or path.name.endswith("_test.py")
 
 
 def _installed(words: tuple[str, ...], root: Path, extras: list[str]) -> list[str]:

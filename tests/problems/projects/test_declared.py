@@ -143,3 +143,23 @@ def test_tables_of_another_form_say_nothing(tmp_path: Path) -> None:
     declared = read_declared(write_files(tmp_path, {"pyproject.toml": odd, "setup.cfg": "no section\n"}))
     assert (declared.runtime, declared.tests) == ((), ())
     assert list(poetry_requirements({"dependencies": {"a": ["^1", {"version": 2}]}}, ())) == ["a>=1,<2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_read"),
+    [
+        ("requirements.txt", True),
+        ("test_requirements.txt", True),
+        ("requirements-dev.txt", True),
+        ("tests/requirements.txt", True),
+        ("requirements/testing.txt", True),
+        ("requirements/ci.in", True),
+        ("requirements-docs.txt", False),
+        ("docs/requirements.txt", False),
+        ("requirements/lint.txt", False),
+        ("tests/data.txt", False),
+    ],
+)
+def test_which_requirement_files_are_for_tests(tmp_path: Path, name: str, is_read: bool) -> None:
+    declared = read_declared(write_files(tmp_path, {name: "needed\n"}))
+    assert declared.tests == (("needed",) if is_read else ())

@@ -115,6 +115,15 @@ def test_the_first_file_that_runs_tests_wins(root: Path) -> None:
     assert own.unsupported == ("nosetests",)
 
 
+def test_a_command_on_test_files_goes_before_doctests(root: Path) -> None:
+    write_files(root, {"README.rst": "", "pkg/__init__.py": ""})
+    doctests = "pytest README.rst\n  pytest --doctest-modules pkg\n"
+    own = read_own_commands(write_files(root, {"tox.ini": f"[testenv]\ncommands =\n  {doctests}  pytest tests\n"}))
+    assert own.command is not None and own.command.arguments == ("tests",)
+    own = read_own_commands(write_files(root, {"tox.ini": f"[testenv]\ncommands =\n  {doctests}"}))
+    assert own.command is not None and own.command.arguments == ("README.rst",)
+
+
 def test_discovery_by_configuration_and_by_names(root: Path) -> None:
     own = read_own_commands(root)
     assert own.command is None
