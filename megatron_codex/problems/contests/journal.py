@@ -27,8 +27,8 @@ class SubmissionJournal:
         self.verdicts: dict[str, SiteVerdict] = {}
         self.counts: dict[str, Counter[str]] = {}
         """task_id -> submissions by strategy."""
+        size = self._read(path) if path.exists() else 0
         self._file: IO[bytes] = path.open("ab")
-        size = self._read(path)
         self._file.truncate(size)
 
     @property

@@ -6,6 +6,7 @@ run one after the other, each in a fresh process of the sandbox, up to the first
 
 from __future__ import annotations
 
+import itertools
 import threading
 import warnings
 from collections import OrderedDict, deque
@@ -108,7 +109,7 @@ class ContestSite:
         return entry.verdict
 
     def close(self) -> None:
-        """Judge nothing more."""
+        """Judge nothing more; what is being judged comes to its end first, within the limits."""
         with self._changed:
             self._closed = True
             self._queue.clear()
@@ -135,7 +136,9 @@ class ContestSite:
         tests = tests_of(problem)
         if not _compiles(submission.source):
             return SiteVerdict(status="compile error", num_tests=len(tests))
-        programs = [_program(problem, submission.source, test) for test in tests]
+        # One that is closed asks for no more runs: its pool may be gone by then.
+        running = itertools.takewhile(lambda _: not self._closed, tests)
+        programs = (_program(problem, submission.source, test) for test in running)
         verdicts: dict[int, Verdict] = {}
         number = 0
         for index, verdict in self._pool.judge(programs):
@@ -144,7 +147,8 @@ class ContestSite:
                 if not verdicts[number].passed:
                     return self._failed(tests, number, verdicts[number])
                 number += 1
-        return SiteVerdict(status="accepted", num_tests=len(tests))
+        whole = number == len(tests)
+        return SiteVerdict(status="accepted" if whole else "not judged", num_tests=len(tests))
 
     def _failed(self, tests: Sequence[Example], number: int, verdict: Verdict) -> SiteVerdict:
         status = _STATUSES.get(verdict.verdict, "runtime error")

@@ -63,8 +63,8 @@ class ContestServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        self._pool.close()
         self.site.close()
+        self._pool.close()
 
 
 class _Server(ThreadingHTTPServer):

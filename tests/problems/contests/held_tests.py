@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from megatron_codex.errors import InputError
-from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.assertions import asserted_examples
 from megatron_codex.problems.contests.readings import function_tests
 from megatron_codex.problems.contests.values import different_inputs
 from megatron_codex.problems.evalplus import PENDING
-from megatron_codex.problems.readers import read_problems
+from megatron_codex.problems.assertions import Example
+from megatron_codex.problems.readers import numbered_rows, problem_from_row
 from megatron_codex.problems.reference_answers import with_expected_outputs
 from megatron_codex.records import Problem
 from megatron_codex.tagged import decode, encode
 
 MBPP = Path(__file__).parents[2] / "fixtures" / "mbpp.jsonl.gz"
-MAX_TESTS = 12
 _OUTCOME = """
 
 def outcome(*args):
@@ -33,38 +32,50 @@ def outcome(*args):
 """
 
 
-def held_and_known(num_problems: int) -> tuple[list[Problem], list[Problem]]:
+def held_and_known(num_problems: int, *, max_tests: int = 12) -> tuple[list[Problem], list[Problem]]:
     """The first problems whose tests can be said as input and output. Each held input is there once."""
-    held, known = [], []
-    for problem in read_problems(MBPP):
+    own = {}
+    problems = []
+    for number, row in numbered_rows(MBPP):
+        problem = problem_from_row(row, where=f"{MBPP}:{number}")
         challenge = "\n".join(problem.provenance["challenge_test_list"])
-        own = asserted_examples(f"{problem.test}\n{challenge}", problem.entry_point)
-        if len(own) < 2:
-            continue
-        tests = different_inputs([*own, *_more(problem, own)])[:MAX_TESTS]
-        bare = dataclasses.replace(problem, provenance={})
-        held.append(dataclasses.replace(bare, **function_tests(tests)))
-        known.append(dataclasses.replace(bare, **function_tests(tests[:1])))
-        if len(held) == num_problems:
+        own[problem.task_id] = asserted_examples(f"{problem.test}\n{challenge}", problem.entry_point)
+        if len(own[problem.task_id]) > 1:
+            problems.append(dataclasses.replace(problem, provenance={}))
+        if len(problems) == num_problems:
             break
+    more = _answers([_asked(each, own[each.task_id]) for each in problems])
+    tests = [different_inputs([*own[each.task_id], *more[each.task_id]])[:max_tests] for each in problems]
+    held = [dataclasses.replace(each, **function_tests(some)) for each, some in zip(problems, tests, strict=True)]
+    known = [dataclasses.replace(each, **function_tests(some[:1])) for each, some in zip(problems, tests, strict=True)]
     return held, known
 
 
-def _more(problem: Problem, own: tuple[Example, ...]) -> tuple[Example, ...]:
+def _asked(problem: Problem, own: tuple[Example, ...]) -> Problem:
+    """The problem, pending (evalplus.py), with inputs near its own; an answer says whether there was one, and which."""
     inputs = [[encode(arg) for arg in args] for each in own for args in _near([decode(form) for form in each["args"]])]
-    asked = dataclasses.replace(
+    return dataclasses.replace(
         problem,
         canonical_solution=problem.canonical_solution + _OUTCOME.format(name=problem.entry_point),
         entry_point="outcome",
         test="",
         provenance={PENDING: {"inputs": inputs, "tolerance": 0}},
     )
+
+
+def _answers(asked: list[Problem]) -> dict[str, list[Example]]:
+    """By task_id. A reference whose answers are no plain data, or take too long, has none."""
+    limits: dict[str, Any] = {"timeout_s": 3.0, "memory_bytes": 1 << 30, "allow_level_b": False, "workers": 1}
     try:
-        limits: dict[str, Any] = {"timeout_s": 3.0, "memory_bytes": 1 << 30, "allow_level_b": False, "workers": 1}
-        answered = with_expected_outputs([asked], **limits)[problem.task_id]
-    except InputError:  # an answer is no plain data, or takes too long
-        return ()
-    return tuple({**each, "output": each["output"][1]} for each in answered.io_examples if each["output"][0])
+        answered = with_expected_outputs(asked, **limits)
+    except InputError:
+        if len(asked) == 1:
+            return {asked[0].task_id: []}
+        return {task_id: some for each in asked for task_id, some in _answers([each]).items()}
+    return {
+        task_id: [{**each, "output": each["output"][1]} for each in problem.io_examples if each["output"][0]]
+        for task_id, problem in answered.items()
+    }
 
 
 def _near(args: list[Any]) -> Iterator[list[Any]]:
