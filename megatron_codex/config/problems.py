@@ -42,6 +42,10 @@ class TraceConfig:
     """Calls of a function that become its unit tests."""
     min_outcomes: int = 2
     """Different outcomes among these calls; with 1, a function that ignores its arguments can pass."""
+    num_mutants: int = 40
+    """Wrong programs made of a function, at most: they say how strong its tests are."""
+    min_mutation_score: float = 0.2
+    """Part of these that the tests must kill, from 0 to 1. Some mutants are equivalent: 1 is too much to ask."""
     num_replays: int = 3
     """Times every call is made again, in fresh processes, each time in another order and under another hash seed."""
     replay_timeout_s: float = 3.0
@@ -71,6 +75,10 @@ class TraceConfig:
 
     def __post_init__(self) -> None:
         faults = below(self, 1, "num_samples", "max_examples", "min_outcomes", "max_context_lines", "max_body_lines")
+        faults += below(self, 1, "num_mutants")
+        if not 0 <= self.min_mutation_score <= 1:
+            rule, remedy = "must be from 0 to 1", "0.2 drops the weakest only"
+            faults.append(Fault(field="min_mutation_score", value=self.min_mutation_score, rule=rule, remedy=remedy))
         faults += below(self, 2, "num_replays") + not_positive(self, "timeout_s", "replay_timeout_s")
         faults += below(self, 1 << 27, "memory_bytes") + below(self, 1, "workers")
         if not self.project:

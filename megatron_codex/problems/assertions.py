@@ -41,6 +41,19 @@ def check_source(examples: Sequence[Example]) -> str:
     return "\n\n".join([*head, *functions, f"def check(candidate):\n{body}"])
 
 
+def call_source(example: Example, needed: set[str]) -> str:
+    """An expression that gives a function without arguments, which makes (args, kwargs). needed: gets the imports."""
+
+    def source(form: Any) -> str:
+        expression, imports = restorable_source(form)
+        needed.update(imports)
+        return expression
+
+    args = "".join(f"{source(form)}, " for form in example["args"])
+    kwargs = ", ".join(f"{name!r}: {source(form)}" for name, form in example["kwargs"].items())
+    return f"lambda: (({args}), {{{kwargs}}})"
+
+
 def tags_in(form: Any) -> set[str]:
     """The tags that stand anywhere in a form."""
     if type(form) is list:

@@ -9,13 +9,17 @@ from megatron_codex.problems.assertions import Example, check_source
 from megatron_codex.problems.examples import is_data
 from megatron_codex.problems.extract import ExtractedFunction
 from megatron_codex.problems.project import Project
+from megatron_codex.problems.strength import Report
 from megatron_codex.records import Problem
 
 CREATED_BY = f"trace_ci.py {megatron_codex.__version__}"
 
 
-def build_problem(function: ExtractedFunction, project: Project) -> Problem:
-    """task_id: project-version/module.function. Tests: the function's examples, chosen before."""
+def build_problem(function: ExtractedFunction, project: Project, strength: Report) -> Problem:
+    """task_id: project-version/module.function. Tests: the function's examples, chosen before.
+
+    strength: of these tests (strength.Strength.report), for the provenance.
+    """
     traced, parts = function.traced, function.parts
     return Problem(
         task_id=f"{project.name}/{function.module}.{function.entry_point}",
@@ -39,6 +43,7 @@ def build_problem(function: ExtractedFunction, project: Project) -> Problem:
             "num_calls": traced.num_calls,
             "num_pairs": len(traced.examples),
             "kind": function.kind,
+            "tests": {"chosen": len(function.examples), **strength},
             "docstring": "written" if parts.docstring else "missing",
         },
         created_by=CREATED_BY,

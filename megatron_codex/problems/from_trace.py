@@ -6,19 +6,22 @@ In: a Project and its Trace. Out: the problems of an Outcome, its funnel and dro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from megatron_codex.config.problems import TraceConfig
+from megatron_codex.problems.choose_tests import choose_tests
 from megatron_codex.problems.ci_problem import build_problem
 from megatron_codex.problems.context import ContextLimits, NotExtractedError
-from megatron_codex.problems.examples import choose_examples, is_testable, num_outcomes
+from megatron_codex.problems.examples import is_testable, num_outcomes
 from megatron_codex.problems.extract import ExtractedFunction, extract_function
 from megatron_codex.problems.funnel import Funnel
 from megatron_codex.problems.modules import ProjectModules
 from megatron_codex.problems.project import Project
 from megatron_codex.problems.replay import OpenPool, find_unstable, replay_functions
+from megatron_codex.problems.strength import Report, measure_strengths
 from megatron_codex.problems.traces import Trace, TracedFunction
 from megatron_codex.records import Problem
 from megatron_codex.sandbox.pool import JudgePool
@@ -45,20 +48,21 @@ def make_problems(outcome: Outcome, project: Project, trace: Trace, config: Trac
 
     functions = _extract(outcome, _capturable(outcome, trace.functions), project, config)
     replayed = _replay(outcome, functions, open_pool)
-    chosen = [replace(each, examples=choose_examples(each.examples, config.max_examples)) for each in replayed]
-    unstable = find_unstable(chosen, open_pool, num_repeats=config.num_replays - 1)
-    for index, function in enumerate(chosen):
-        problem = build_problem(function, project)
+    strong = _choose_tests(outcome, replayed, config)
+    unstable = find_unstable([function for function, _ in strong], open_pool, num_repeats=config.num_replays - 1)
+    for index, (function, strength) in enumerate(strong):
         if index in unstable:
             outcome.drop(function.traced, "deterministic", _fault_reason(unstable[index], "varies"), unstable[index])
             continue
         outcome.funnel.reach("deterministic")
-        if not problem.docstring and not config.keep_without_docstring:
+        if not function.parts.docstring and not config.keep_without_docstring:
             outcome.drop(function.traced, "problems", "no docstring")
         elif num_outcomes(function.examples) < config.min_outcomes:
             outcome.drop(function.traced, "problems", "too few different outcomes")
+        elif strength["mutation_score"] < config.min_mutation_score:
+            outcome.drop(function.traced, "problems", "weak tests", f"mutation score {strength['mutation_score']}")
         else:
-            outcome.problems.append(problem)
+            outcome.problems.append(build_problem(function, project, strength))
             outcome.funnel.reach("problems")
 
 
@@ -109,6 +113,27 @@ def _replay(outcome: Outcome, functions: Sequence[ExtractedFunction], open_pool:
     return kept
 
 
+def _choose_tests(
+    outcome: Outcome, functions: Sequence[ExtractedFunction], config: TraceConfig
+) -> list[tuple[ExtractedFunction, Report]]:
+    """The functions with the examples that become their tests, and how strong these are."""
+    num_workers = config.workers or len(os.sched_getaffinity(0))
+    strengths = measure_strengths(functions, num_mutants=config.num_mutants, num_workers=num_workers)
+    kept = []
+    for function, strength in zip(functions, strengths, strict=True):
+        pure = [place for place, reads in enumerate(strength.reads) if not reads]
+        if len(pure) < _MIN_EXAMPLES:
+            reads = sorted(set().union(*strength.reads))
+            outcome.drop(function.traced, "deterministic", f"reads {reads[0]}", ", ".join(reads))
+            continue
+        strength = strength.of(pure)
+        examples = [function.examples[place] for place in pure]
+        chosen = choose_tests(examples, strength, config.max_examples)
+        report = strength.report(chosen, range(min(config.max_examples, len(examples))))
+        kept.append((replace(function, examples=[examples[place] for place in chosen]), report))
+    return kept
+
+
 def _fault_reason(fault: str, reason: str) -> str:
-    """A fault of the sandbox is told apart from one of the function."""
-    return "sandbox failed" if fault.startswith("infra:") else reason
+    """A fault of the sandbox, and a limit of time, are told apart from a wrong result."""
+    return {"infra": "sandbox failed", "timeout": "slow"}.get(fault.partition(":")[0], reason)

@@ -28,7 +28,7 @@ Trace = Callable[..., tuple[list[ProjectOutcome], Path]]
 def trace(tmp_path: Path, isolation: None) -> Trace:
     def run(*projects: Path, **settings: Any) -> tuple[list[ProjectOutcome], Path]:
         output = tmp_path / "output"
-        settings = {"timeout_s": 60.0, "num_replays": 2, "workers": 2, **settings}
+        settings = {"timeout_s": 60.0, "num_replays": 2, "workers": 2, "num_mutants": 4, **settings}
         return trace_projects(TraceConfig(project=projects, output=output, **settings)), output
 
     return run
@@ -41,7 +41,8 @@ def small_words(tmp_path_factory: pytest.TempPathFactory, isolation: None, proje
     sdist = base / "small_words-1.2.0.tar.gz"
     with tarfile.open(sdist, "w:gz") as archive:
         archive.add(projects / "small_words", "small_words-1.2.0", filter=_without_caches)
-    config = TraceConfig(project=(sdist,), output=base / "output", timeout_s=60.0, num_replays=3, workers=2)
+    settings = {"timeout_s": 60.0, "num_replays": 3, "workers": 2, "num_mutants": 8}
+    config = TraceConfig(project=(sdist,), output=base / "output", **settings)
     trace_projects(config)
     return base / "output"
 
@@ -118,6 +119,10 @@ def test_a_problem_has_all_its_fields(problems: dict[str, Problem]) -> None:
     assert problem.provenance["line"] == 16
     assert problem.provenance["num_calls"] == 4
     assert len(problem.provenance["sha256"]) == 64
+    tests = problem.provenance["tests"]
+    assert (tests["mutants"], tests["chosen"]) == (8, 4)
+    assert tests["mutation_score"] == tests["killed"] / 8 > 0.5
+    assert tests["covered"] == tests["branch_exits"] == 2
     assert problem.created_by.startswith("trace_ci.py ")
 
 

@@ -101,8 +101,8 @@ def test_modules_that_import_each_other_and_a_package_that_imports_its_own_modul
     files = {
         "pkg/__init__.py": "from . import a\nfrom . import b\ndef f(x):\n    return a.g(x)\n",
         "pkg/a.py": "from .b import h\ndef g(x):\n    return h(x) if x else 0\n",
-        "pkg/b.py": "from .a import g\nfrom .c import lost\ndef h(x):\n    return g(x - 1)\n"
-        "def k():\n    return lost\n",
+        "pkg/b.py": "from .a import g\nfrom .c import lost\n"
+        "def h(x):\n    return g(x - 1)\ndef k():\n    return lost\n",
         "pkg/c.py": "from .b import lost\n",
     }
     assert "def g(x):" in _context(tmp_path, files)
