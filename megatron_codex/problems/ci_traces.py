@@ -19,6 +19,7 @@ from megatron_codex.files import atomic_directory, atomic_file
 from megatron_codex.jsonl import write_jsonl
 from megatron_codex.manifest import write_manifest
 from megatron_codex.problems.ci_project import ProjectOutcome
+from megatron_codex.problems.duplicates import body_key
 from megatron_codex.problems.from_trace import STAGES
 from megatron_codex.problems.funnel import Funnel, write_funnel
 from megatron_codex.problems.funnel_figure import funnel_figure
@@ -66,15 +67,15 @@ def _require_tools(config: TraceConfig) -> None:
 
 
 def drop_duplicates(outcome: ProjectOutcome, known: set[str]) -> None:
-    """Leave out problems whose program or task_id is in `known`, to which the others are added: vendored copies."""
+    """Leave out problems whose body or task_id is in `known`, to which the others are added: vendored copies."""
     kept = []
     for problem in outcome.problems:
-        keys = {problem.task_id, problem.prompt + problem.canonical_solution}
+        keys = {problem.task_id, body_key(problem)}
         if known.isdisjoint(keys):
             kept.append(problem)
             known |= keys
         else:
-            outcome.drop(problem.task_id, "problems", "duplicate")
+            outcome.drop(problem.task_id, "problems", "duplicate by body")
             outcome.funnel.reach("problems", -1)
     outcome.problems = kept
 

@@ -15,6 +15,7 @@ from megatron_codex.config.problems import TraceConfig
 from megatron_codex.problems.choose_tests import choose_tests
 from megatron_codex.problems.ci_problem import build_problem
 from megatron_codex.problems.context import ContextLimits, NotExtractedError
+from megatron_codex.problems.duplicates import merge_duplicates
 from megatron_codex.problems.examples import is_testable, num_outcomes
 from megatron_codex.problems.extract import ExtractedFunction, extract_function
 from megatron_codex.problems.funnel import Funnel
@@ -23,11 +24,13 @@ from megatron_codex.problems.project import Project
 from megatron_codex.problems.replay import OpenPool, find_unstable, replay_functions
 from megatron_codex.problems.strength import Report, measure_strengths
 from megatron_codex.problems.traces import Trace, TracedFunction
+from megatron_codex.problems.tracing.origins import PROJECT
 from megatron_codex.records import Problem
 from megatron_codex.sandbox.pool import JudgePool
 
 STAGES = ("called", "capturable", "extractable", "replayable", "deterministic", "problems")
 _MIN_EXAMPLES = 2
+_NOT_TAKEN = ("nested", "coroutine", "property", "builtin")
 
 
 class Outcome(Protocol):
@@ -50,6 +53,7 @@ def make_problems(outcome: Outcome, project: Project, trace: Trace, config: Trac
     replayed = _replay(outcome, functions, open_pool)
     strong = _choose_tests(outcome, replayed, config)
     unstable = find_unstable([function for function, _ in strong], open_pool, num_repeats=config.num_replays - 1)
+    problems = []
     for index, (function, strength) in enumerate(strong):
         if index in unstable:
             outcome.drop(function.traced, "deterministic", _fault_reason(unstable[index], "varies"), unstable[index])
@@ -62,17 +66,23 @@ def make_problems(outcome: Outcome, project: Project, trace: Trace, config: Trac
         elif strength["mutation_score"] < config.min_mutation_score:
             outcome.drop(function.traced, "problems", "weak tests", f"mutation score {strength['mutation_score']}")
         else:
-            outcome.problems.append(build_problem(function, project, strength))
-            outcome.funnel.reach("problems")
+            problems.append(build_problem(function, project, strength))
+    kept, merged = merge_duplicates(problems, open_pool)
+    for each in merged:
+        outcome.drop(each.problem.task_id, "problems", each.reason, each.kept)
+    outcome.problems += kept
+    outcome.funnel.reach("problems", len(kept))
 
 
 def _capturable(outcome: Outcome, functions: Sequence[TracedFunction]) -> list[TracedFunction]:
     kept = []
     for function in functions:
         outcome.funnel.reach("called")
-        function.examples = [example for example in function.examples if is_testable(example)]
-        if function.refused:
-            outcome.drop(function, "capturable", function.refused)
+        testable = [example for example in function.examples if is_testable(example)]
+        # The text of an exception is no part of what a docstring asks for.
+        function.examples = [{key: example[key] for key in example if key != "message"} for example in testable]
+        if refused := _refused(function):
+            outcome.drop(function, "capturable", refused)
         elif function.contradicts_itself:
             outcome.drop(function, "capturable", "equal arguments, different results")
         elif len(function.examples) >= _MIN_EXAMPLES:
@@ -84,6 +94,13 @@ def _capturable(outcome: Outcome, functions: Sequence[TracedFunction]) -> list[T
         else:
             outcome.drop(function, "capturable", "too few different calls", str(len(function.examples)))
     return kept
+
+
+def _refused(function: TracedFunction) -> str:
+    """Why a function is not taken, whatever it was called with; "" for one that may be."""
+    if function.origin != PROJECT:
+        return "of a library"
+    return {"coroutine": "async"}.get(function.kind, function.kind) if function.kind in _NOT_TAKEN else ""
 
 
 def _extract(

@@ -231,7 +231,7 @@ def test_equal_programs_count_once() -> None:
         drop_duplicates(each, known)
     assert [[problem.task_id for problem in each.problems] for each in (first, copy, other)] == [["a"], [], ["c"]]
     assert copy.funnel.counts["problems"] == 0
-    assert copy.funnel.reasons["problems"]["duplicate"] == 1
+    assert copy.funnel.reasons["problems"]["duplicate by body"] == 1
 
 
 def test_a_missing_project_is_bad_input_before_any_work(tmp_path: Path) -> None:

@@ -118,9 +118,9 @@ def _requirement_files(root: Path) -> Iterator[str]:
             match = _REQUIREMENT_FILE.fullmatch(name)
             words = [match["kind"], match["what"]] if match else [Path(name).stem]
             inside = folder in ("requirements", "reqs", "requires")
-            if (match or inside) and all(word is None or word.lower() in _OF_TESTS for word in words):
-                if Path(name).suffix != ".in" or Path(name).with_suffix(".txt").name not in names:
-                    yield name if folder == "." else f"{folder}/{name}"
+            of_tests = (match or inside) and all(word is None or word.lower() in _OF_TESTS for word in words)
+            if of_tests and (Path(name).suffix != ".in" or Path(name).with_suffix(".txt").name not in names):
+                yield name if folder == "." else f"{folder}/{name}"
 
 
 def _pyproject(content: dict[str, Any], root: Path, extras: tuple[str, ...]) -> Iterator[str]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from megatron_codex.errors import InputError
+from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.assertions import asserted_examples
 from megatron_codex.problems.contests.readings import function_tests
 from megatron_codex.problems.contests.values import different_inputs
 from megatron_codex.problems.evalplus import PENDING
-from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.readers import numbered_rows, problem_from_row
 from megatron_codex.problems.reference_answers import with_expected_outputs
 from megatron_codex.records import Problem
