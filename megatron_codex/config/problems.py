@@ -50,7 +50,7 @@ class TraceConfig:
     """Times every call is made again, in fresh processes, each time in another order and under another hash seed."""
     replay_timeout_s: float = 3.0
     """Seconds of CPU time for one function and all its recorded calls."""
-    max_context_lines: int = 80
+    max_context_lines: int = 120
     """Lines of helpers and constants that a function may bring along."""
     max_body_lines: int = 80
     """Lines of a function's body."""

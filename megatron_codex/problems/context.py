@@ -19,7 +19,7 @@ from megatron_codex.problems.free_names import (
     imports_in,
     needed_names,
 )
-from megatron_codex.problems.functions import FunctionNode, join_context, statement_source
+from megatron_codex.problems.functions import FunctionNode, join_context, statement_source, without_docstrings
 from megatron_codex.problems.modules import ProjectModules, SourceModule
 
 
@@ -30,6 +30,8 @@ class NotExtractedError(Exception):
         self.reason, self.detail = reason, detail
         super().__init__(f"{reason}: {detail}")
 
+
+_TOO_LONG = "context too long"
 
 Named = tuple[str, SourceModule]
 """A name, and the module that binds it."""
@@ -53,9 +55,20 @@ def build_context(
 ) -> str:
     """The text that goes before the function, or before the class that ends in the method.
 
-    also: names that the tests use beside it. Raises: NotExtractedError.
+    Where it would be too long, helpers come without their docstrings. also: names that the tests use beside it.
+    Raises: NotExtractedError.
     """
-    gathering = _Gathering(modules, limits)
+    try:
+        return _gather(statement, module, _Gathering(modules, limits), also)
+    except NotExtractedError as error:
+        if error.reason != _TOO_LONG:
+            raise
+        return _gather(statement, module, _Gathering(modules, limits, docstrings=False), also)
+
+
+def _gather(
+    statement: FunctionNode | ast.ClassDef, module: SourceModule, gathering: _Gathering, also: Sequence[Named]
+) -> str:
     gathering.start(statement, module)
     for name, other in also:
         gathering.need(name, other, statement)
@@ -73,7 +86,9 @@ def gather_names(names: Sequence[Named], modules: ProjectModules, limits: Contex
 class _Gathering:
     """Pieces in the order of their need: what a piece uses when it is run comes before it."""
 
-    def __init__(self, modules: ProjectModules, limits: ContextLimits) -> None:
+    def __init__(self, modules: ProjectModules, limits: ContextLimits, *, docstrings: bool = True) -> None:
+        """docstrings: whether helpers keep theirs."""
+        self._docstrings = docstrings
         self._modules = modules
         self._limits = limits
         self._seen: set[int] = set()
@@ -195,9 +210,10 @@ class _Gathering:
         for name in bound_names(statement):
             self._claim(name, module)
         self.follow(statement, module)
-        self._pieces.append(statement_source(module.source, statement))
+        piece = statement_source(module.source, statement)
+        self._pieces.append(piece if self._docstrings else without_docstrings(piece))
         if sum(piece.count("\n") for piece in self._pieces) > self._limits.max_lines:
-            raise NotExtractedError("context too long", f"more than {self._limits.max_lines} lines")
+            raise NotExtractedError(_TOO_LONG, f"more than {self._limits.max_lines} lines")
 
     def _claim(self, name: str, owner: object) -> None:
         """owner: the module, for what it defines itself; the function under test; the text of an import."""

@@ -15,7 +15,7 @@ from megatron_codex.problems.modules import ProjectModules
 from megatron_codex.problems.restorable_source import names_in
 from megatron_codex.problems.tracing.origins import is_test_file
 
-_MAX_NAMES = 20
+_MAX_NAMES = 40
 
 Place = tuple[str, str]
 """(module, first part of a dotted name)."""
@@ -50,7 +50,7 @@ def settle_names(
     in_tests: list[Named] = []
     wanted = sorted(set().union(*map(places_in, examples)))
     for place in wanted[:_MAX_NAMES]:
-        module = modules.named(place[0])
+        module = modules.of_tests(place[0])
         if module is None:
             continue
         try:

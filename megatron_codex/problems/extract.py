@@ -31,6 +31,9 @@ from megatron_codex.problems.modules import ProjectModules, SourceModule
 from megatron_codex.problems.render import body_indent, build_prompt
 from megatron_codex.problems.traces import TracedFunction
 
+MIN_EXAMPLES = 2
+"""Calls that a function must have: with one, a constant passes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractedFunction:
@@ -94,7 +97,7 @@ def extract_function(
     context, test_context, examples = settle_names(
         own, modules, limits, lambda also: build_context(cut.tree, module, modules, left, also=also)
     )
-    if not examples:
+    if len(examples) < min(MIN_EXAMPLES, len(own)):
         raise NotExtractedError("its calls name what cannot be brought along", str(sorted(places_in(own[0]))))
     return ExtractedFunction(
         traced=traced,

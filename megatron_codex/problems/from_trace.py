@@ -17,8 +17,9 @@ from megatron_codex.problems.ci_problem import build_problem
 from megatron_codex.problems.context import ContextLimits, NotExtractedError
 from megatron_codex.problems.duplicates import merge_duplicates
 from megatron_codex.problems.examples import is_testable, num_outcomes
-from megatron_codex.problems.extract import ExtractedFunction, extract_function
+from megatron_codex.problems.extract import MIN_EXAMPLES, ExtractedFunction, extract_function
 from megatron_codex.problems.funnel import Funnel
+from megatron_codex.problems.iterators import with_items
 from megatron_codex.problems.modules import ProjectModules
 from megatron_codex.problems.project import Project
 from megatron_codex.problems.replay import OpenPool, find_unstable, replay_functions
@@ -29,7 +30,6 @@ from megatron_codex.records import Problem
 from megatron_codex.sandbox.pool import JudgePool
 
 STAGES = ("called", "capturable", "extractable", "replayable", "deterministic", "problems")
-_MIN_EXAMPLES = 2
 _NOT_TAKEN = ("nested", "coroutine", "property", "builtin")
 
 
@@ -50,7 +50,7 @@ def make_problems(outcome: Outcome, project: Project, trace: Trace, config: Trac
         return JudgePool(config.replay_workers, timeout_s=config.replay_timeout_s)
 
     functions = _extract(outcome, _capturable(outcome, trace.functions), project, config)
-    replayed = _replay(outcome, functions, open_pool)
+    replayed = _replay(outcome, with_items(functions, num_workers=config.workers or _num_cores()), open_pool)
     strong = _choose_tests(outcome, replayed, config)
     unstable = find_unstable([function for function, _ in strong], open_pool, num_repeats=config.num_replays - 1)
     problems = []
@@ -85,7 +85,7 @@ def _capturable(outcome: Outcome, functions: Sequence[TracedFunction]) -> list[T
             outcome.drop(function, "capturable", refused)
         elif function.contradicts_itself:
             outcome.drop(function, "capturable", "equal arguments, different results")
-        elif len(function.examples) >= _MIN_EXAMPLES:
+        elif len(function.examples) >= MIN_EXAMPLES:
             outcome.funnel.reach("capturable")
             kept.append(function)
         elif function.not_plain:
@@ -122,7 +122,7 @@ def _extract(
 def _replay(outcome: Outcome, functions: Sequence[ExtractedFunction], open_pool: OpenPool) -> list[ExtractedFunction]:
     kept = []
     for function, result in zip(functions, replay_functions(functions, open_pool), strict=True):
-        if len(result.examples) < _MIN_EXAMPLES:
+        if len(result.examples) < MIN_EXAMPLES:
             outcome.drop(function.traced, "replayable", _fault_reason(result.fault, "not reproduced"), result.fault)
             continue
         outcome.funnel.reach("replayable")
@@ -134,12 +134,12 @@ def _choose_tests(
     outcome: Outcome, functions: Sequence[ExtractedFunction], config: TraceConfig
 ) -> list[tuple[ExtractedFunction, Report]]:
     """The functions with the examples that become their tests, and how strong these are."""
-    num_workers = config.workers or len(os.sched_getaffinity(0))
+    num_workers = config.workers or _num_cores()
     strengths = measure_strengths(functions, num_mutants=config.num_mutants, num_workers=num_workers)
     kept = []
     for function, strength in zip(functions, strengths, strict=True):
         pure = [place for place, reads in enumerate(strength.reads) if not reads]
-        if len(pure) < _MIN_EXAMPLES:
+        if len(pure) < MIN_EXAMPLES:
             reads = sorted(set().union(*strength.reads))
             outcome.drop(function.traced, "deterministic", f"reads {reads[0]}", ", ".join(reads))
             continue
@@ -149,6 +149,10 @@ def _choose_tests(
         report = strength.report(chosen, range(min(config.max_examples, len(examples))))
         kept.append((replace(function, examples=[examples[place] for place in chosen]), report))
     return kept
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _fault_reason(fault: str, reason: str) -> str:

@@ -118,6 +118,19 @@ def split_function(source: str, node: FunctionNode) -> FunctionParts:
     return FunctionParts(signature="".join(before), docstring=text, body=body)
 
 
+def without_docstrings(source: str) -> str:
+    """Source without the docstrings of its functions, but where one is all that there is."""
+    lines = lines_of(source)
+    for node in ast.walk(parse_source(source)):
+        docstring = docstring_node(node) if isinstance(node, FunctionNode) and len(node.body) > 1 else None
+        if docstring is not None:
+            start, end = docstring.lineno - 1, docstring.end_lineno or 0
+            before, after = lines[start][: docstring.col_offset], lines[end - 1][docstring.end_col_offset :]
+            if not (before + after).strip():
+                lines[start:end] = [""] * (end - start)
+    return "".join(lines)
+
+
 def docstring_node(node: FunctionNode) -> ast.Expr | None:
     """The docstring's statement. Imports may stand before it (HumanEval/115), which Python itself would not accept."""
     for statement in node.body:

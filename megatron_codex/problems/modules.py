@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from megatron_codex.problems.free_names import bound_names
 from megatron_codex.problems.functions import NotSplit, parse_source
+from megatron_codex.problems.tracing.origins import is_test_file
 
 _MAX_FILE_BYTES = 1 << 20
 
@@ -45,6 +46,7 @@ class ProjectModules:
         self._roots = [root / directory for directory in import_roots]
         self._root = root
         self._known: dict[str, SourceModule | None] = {}
+        self._of_tests: dict[str, SourceModule | None] = {}
 
     def of_file(self, file: str) -> SourceModule | None:
         """The module of a file below the root; None when there is no such file or it is no Python."""
@@ -62,6 +64,16 @@ class ProjectModules:
             self._known[name] = self._read(name)
         return self._known[name]
 
+    def of_tests(self, name: str) -> SourceModule | None:
+        """The module of a dotted name, also where the test runner alone puts its directory on the path."""
+        if not all(part.isidentifier() for part in name.split(".")):
+            return None
+        pattern = name.replace(".", "/") + ".py"
+        if self.named(name) is None and is_test_file(pattern) and name not in self._of_tests:
+            files = [path for path in sorted(self._root.rglob(pattern)) if self._is_readable(path)]
+            self._of_tests[name] = _parse(name, files[0]) if len(files) == 1 else None
+        return self.named(name) or self._of_tests.get(name)
+
     def is_ours(self, name: str) -> bool:
         """Whether a dotted name leads into the project."""
         top = name.split(".")[0]
@@ -71,10 +83,13 @@ class ProjectModules:
         parts = name.split(".")
         for root in self._roots:
             for path in (root.joinpath(*parts, "__init__.py"), root.joinpath(*parts).with_suffix(".py")):
-                inside = path.resolve().is_relative_to(self._root.resolve())
-                if inside and path.is_file() and path.stat().st_size <= _MAX_FILE_BYTES:
+                if self._is_readable(path):
                     return _parse(name, path)
         return None
+
+    def _is_readable(self, path: Path) -> bool:
+        inside = path.resolve().is_relative_to(self._root.resolve())
+        return inside and path.is_file() and path.stat().st_size <= _MAX_FILE_BYTES
 
 
 def _parse(name: str, path: Path) -> SourceModule | None:

@@ -1,31 +1,38 @@
 """A program that watches another: source that runs in the jail beside the function whose tests are to be chosen.
 
-In: a function taken out of its project, or a mutant of it, and its recorded calls. Out: source with one function,
-observe(number, watch), which makes a call and answers {"outcome": ..., "arcs": [[code, from, to], ...], "branches":
-[[code, from], ...], "reads": [...]}. outcome: plain data, equal where a test's assertions cannot tell two outcomes.
-watch: arcs between bytecode instructions of the function's own code, and what it reads of the world, are noted, too.
+In: a function taken out of its project, or a mutant of it, and its recorded calls. Out: source with two functions:
+* items(number) gives the items of the iterator that a call gives;
+* observe(number, watch) makes a call and gives {"outcome": ..., "arcs": [[code, from, to], ...], "branches":
+  [[code, from], ...], "reads": [...]}. outcome: plain data, equal where a test's assertions cannot tell two outcomes.
+  watch: arcs between bytecode instructions of the function's own code, and what it reads of the world, are noted, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from megatron_codex.problems.assertions import Example, call_source
+from megatron_codex.problems.assertions import call_source
 from megatron_codex.problems.extract import ExtractedFunction
 
-OBSERVE = "observe"
+OBSERVE, ITEMS = "observe", "items"
+MAX_ITEMS = 200
+"""Of an iterator that may become a test's expected items."""
 
 
-def observed_source(function: ExtractedFunction, examples: Sequence[Example], *, program: str) -> str:
-    """program: the function's source or a mutant's. Raises: NotPlainData for a malformed example."""
-    imports: set[str] = set()
-    calls = [call_source(example, imports) for example in examples]
-    names = "".join(sorted(imports)) + "".join(f"call_{number} = {call}\n" for number, call in enumerate(calls))
-    return (
-        f"{_WATCH}\n_PROGRAM = load({program!r})\n"
-        f"_CALLS = dict(vars(_PROGRAM))\nexec({function.test_context + names!r}, _CALLS)\n"
-        f"_NAME, _LINES = {function.entry_point!r}, {_lines_of(function)!r}\n"
-    )
+class Observed:
+    """The calls of one function, beside which any version of it can be run."""
+
+    def __init__(self, function: ExtractedFunction) -> None:
+        """Raises: NotPlainData for a malformed example."""
+        imports: set[str] = set()
+        calls = [call_source(example, imports) for example in function.examples]
+        names = "".join(sorted(imports)) + "".join(f"call_{number} = {call}\n" for number, call in enumerate(calls))
+        self._end = (
+            f"_CALLS = dict(vars(_PROGRAM))\nexec({function.test_context + names!r}, _CALLS)\n"
+            f"_NAME, _LINES = {function.entry_point!r}, {_lines_of(function)!r}\n"
+        )
+
+    def source(self, program: str) -> str:
+        """program: the function's source or a mutant's."""
+        return f"MAX_ITEMS = {MAX_ITEMS}\n{_WATCH}\n_PROGRAM = load({program!r})\n{self._end}"
 
 
 def _lines_of(function: ExtractedFunction) -> tuple[int, int]:
@@ -34,9 +41,9 @@ def _lines_of(function: ExtractedFunction) -> tuple[int, int]:
 
 
 _WATCH = '''\
-import dis, enum, itertools, sys, types
+import enum, itertools, sys, types
 
-MAX_ITEMS, MAX_DEPTH = 1000, 20
+MAX_DEPTH = 20
 CLOCK = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "localtime",
          "gmtime", "ctime", "mktime", "strftime", "tzset"}
 TODAY = {"now", "utcnow", "today"}
@@ -51,14 +58,25 @@ def load(source):
     return module
 
 
-def observe(number, watch=False):
+def call(number):
     function = _PROGRAM.__dict__[_NAME.split(".")[0]]
     for part in _NAME.split(".")[1:]:
         function = getattr(function, part)
-    args, kwargs = _CALLS[f"call_{number}"]()
+    return function, *_CALLS[f"call_{number}"]()
+
+
+def items(number):
+    function, args, kwargs = call(number)
+    return list(itertools.islice(function(*args, **kwargs), MAX_ITEMS + 1))
+
+
+def observe(number, watch=False):
+    function, args, kwargs = call(number)
     eyes = Eyes()
     try:
         if watch:
+            import dis  # here, as it costs more than most calls
+            eyes.instructions, eyes.jumps = dis.get_instructions, frozenset(dis.hasjrel)
             eyes.open()
         outcome = ["value", function(*args, **kwargs)]
         if hasattr(type(outcome[1]), "__next__"):
@@ -119,8 +137,8 @@ class Eyes:
             return None
         if code not in self.codes:
             self.codes[code] = f"{code.co_firstlineno}:{code.co_qualname}"
-            for each in dis.get_instructions(code):
-                if each.opcode in dis.hasjrel and ("IF" in each.opname or each.opname == "FOR_ITER"):
+            for each in self.instructions(code):
+                if each.opcode in self.jumps and ("IF" in each.opname or each.opname == "FOR_ITER"):
                     self.branches.add((self.codes[code], each.offset))
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         last = -1

@@ -16,7 +16,7 @@ from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.extract import ExtractedFunction
 from megatron_codex.problems.jailed_calls import Heard, JailedCalls
 from megatron_codex.problems.mutants import make_mutants
-from megatron_codex.problems.observed_program import OBSERVE, observed_source
+from megatron_codex.problems.observed_program import OBSERVE, Observed
 from megatron_codex.sandbox.canonical import canonical_text
 from megatron_codex.tagged import NotPlainData, decode, encode
 
@@ -90,8 +90,10 @@ def measure_strengths(functions: Sequence[ExtractedFunction], *, num_mutants: in
 
 def _measure(function: ExtractedFunction, jailed: JailedCalls, num_mutants: int) -> Strength:
     examples = function.examples
-    plain = _run(function, function.source, jailed, timeout_s=_WATCH_S, watch=False)
-    watched = _run(function, function.source, jailed, timeout_s=_WATCH_S, watch=True)
+    observed = Observed(function)
+    original = observed.source(function.source)
+    plain = _run(original, jailed, len(examples), timeout_s=_WATCH_S)
+    watched = _run(original, jailed, len(examples), timeout_s=_WATCH_S, watch=True)
     seen = [_decoded(answer) for answer in watched.answers]
     seen += [{}] * (len(examples) - len(seen))
     strength = Strength(
@@ -103,16 +105,15 @@ def _measure(function: ExtractedFunction, jailed: JailedCalls, num_mutants: int)
     timeout_s = _MUTANT_S + _MUTANT_FACTOR * plain.cpu_s
     mutants = make_mutants(function.source, name=function.entry_point, limit=num_mutants)
     for number, mutant in enumerate(mutants):
-        heard = _run(function, mutant.source, jailed, timeout_s=timeout_s, watch=False)
+        heard = _run(observed.source(mutant.source), jailed, len(examples), timeout_s=timeout_s)
         for place in _killing(examples, plain, heard):
             killers[place].add(number)
     strength.kills, strength.num_mutants = list(map(frozenset, killers)), len(mutants)
     return strength
 
 
-def _run(function: ExtractedFunction, program: str, jailed: JailedCalls, *, timeout_s: float, watch: bool) -> Heard:
-    source = observed_source(function, function.examples, program=program)
-    calls = [{"args": [number, watch], "kwargs": {}} for number in range(len(function.examples))]
+def _run(source: str, jailed: JailedCalls, num_calls: int, *, timeout_s: float, watch: bool = False) -> Heard:
+    calls = [{"args": [number, watch], "kwargs": {}} for number in range(num_calls)]
     return jailed.run(source, OBSERVE, calls, timeout_s=timeout_s)
 
 

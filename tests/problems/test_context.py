@@ -109,6 +109,13 @@ def test_modules_that_import_each_other_and_a_package_that_imports_its_own_modul
     assert "lost" not in _context(tmp_path, {"pkg/b.py": files["pkg/b.py"]}, name="k")
 
 
+def test_helpers_lose_their_docstrings_where_the_context_would_be_too_long(tmp_path: Path) -> None:
+    text = "".join(f"    line {number}\n" for number in range(9))
+    source = f'def g(x):\n    """Long.\n{text}    """\n    # kept\n    return x\ndef f(x):\n    return g(x)\n'
+    assert "Long." in _context(tmp_path, {"m.py": source}, max_lines=20)
+    assert _context(tmp_path, {"m.py": source}, max_lines=5) == "def g(x):\n    # kept\n    return x\n\n\n"
+
+
 def test_packages_that_the_judge_has_may_be_imported(tmp_path: Path) -> None:
     source = "import numpy as np\ndef f():\n    import numpy.linalg\n    return np\n"
     assert _context(tmp_path, {"m.py": source}, third_party=["numpy"]) == "import numpy as np\n\n\n"

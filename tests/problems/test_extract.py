@@ -227,9 +227,11 @@ def test_classes_that_cannot_be_cut(extract: Any, tmp_path: Path, owner: str, re
 def test_classes_that_the_examples_name_come_along(extract: Any) -> None:
     good = {"args": [{"E": ["m", "Level", "LOW"]}], "kwargs": {}, "output": 1}
     lost = {"args": [{"E": ["gone", "Level", "LOW"]}], "kwargs": {}, "output": 1}
-    function = extract("def takes_level", good, lost)
+    function = extract("def takes_level", good, lost, good)
     assert "class Level(Enum):\n    LOW = 1\n" in function.context
-    assert function.examples == [good]
+    assert function.examples == [good, good]
+    with pytest.raises(NotExtractedError, match="cannot be brought along"):
+        extract("def takes_level", good, lost)
     _check(function)
 
 
@@ -239,3 +241,12 @@ def test_functions_of_the_projects_tests_are_defined_by_the_problems_tests(extra
     assert "helper" not in function.context
     assert function.test_context == "def helper(x):\n    return x\n\n\n"
     _check(function)
+
+
+def test_a_directory_of_tests_need_not_be_on_the_path(extract: Any, tmp_path: Path) -> None:
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "test_m.py").rename(tmp_path / "checks" / "test_m.py")
+    example = {"args": [{"m": ["test_m", "helper"]}], "kwargs": {}, "output": [{"m": ["test_m", "helper"]}] * 2}
+    assert extract("def decorated", example).test_context == "def helper(x):\n    return x\n\n\n"
+    with pytest.raises(NotExtractedError, match="cannot be brought along"):
+        extract("def decorated", {"args": [{"m": ["../test_m\0", "helper"]}], "kwargs": {}, "output": 1})

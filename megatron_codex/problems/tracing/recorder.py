@@ -119,7 +119,9 @@ class Recorder:
             outcome = {"iterator": pending.items} if pending.samples.is_generator else {"output": form_of(value)}
         except NotPlainData as error:
             self._note(pending.samples, "result", error)
-            return
+            if not hasattr(type(value), "__next__"):
+                return
+            outcome = {"iterator": None}  # looking at its items would take them from the project
         self._finish(pending, outcome)
 
     def raised(self, frame: FrameType, error: BaseException) -> None:

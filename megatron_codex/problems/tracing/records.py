@@ -5,6 +5,7 @@ Out, in this order:
     {"kind": "function", "function": id, "origin", "file", "name", "line", "function_kind", "is_generator"}
     {"kind": "sample", "function": id, "call": ordinal, "args": [...], "kwargs": {...},
      "output" | "iterator" | "raises" and "message": ..., "changes": {position or name: what it is afterwards}}
+     (iterator: null where a call gives an iterator of another sort than a generator of its own)
     {"kind": "not_plain", "function": id, "where": "arguments" | "result" | "changes", "type": what has no form}
     {"kind": "end", "process", "exit_code", "passed", "failed", "errors", "skipped", "resumed", "calls": {id: calls}}
 An id is "origin:file:line:qualified name". Calls are counted as long as a function is looked at.
