@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from megatron_codex.sandbox import _jail
@@ -82,6 +82,15 @@ CALLS = st.builds(
     st.dictionaries(NAMES, VALUES, max_size=2),
 )
 
+EDGES = [
+    "".join(map(chr, range(0x300))),
+    "\ud800 \udc00 \ud83d\ude00 \U0001f600 \U0010ffff \uffff",
+    [10**17, 10**18, 10**19, -(10**18), (1 << 53) - 1, 1 << 53, -(1 << 53), 1 - (1 << 53)],
+    [0.0, -0.0, 1e-320, float("inf"), -float("inf"), float("nan"), 0.1],
+    ((), [], {}, "", ((), [()]), {(): {}, None: [], True: 2}),
+    [True, False, None, 0, 1, -1],
+]
+
 
 @pytest.fixture(autouse=True)
 def _no_program_afterwards() -> Iterator[None]:
@@ -115,6 +124,7 @@ def module_of(source: str) -> Any:
 @pytest.mark.parametrize("name", PROGRAMS)
 @settings(max_examples=25, deadline=None)
 @given(calls=st.lists(CALLS, max_size=3))
+@example(calls=[{"args": [encode(value)], "kwargs": {"b": 1, "a": [None]}} for value in EDGES])
 def test_answers_are_those_of_the_definition(name: str, calls: list[dict[str, Any]]) -> None:
     found = replies_of(PROGRAMS[name], calls)
     module = module_of(PROGRAMS[name])
@@ -151,6 +161,8 @@ def test_common_values_need_no_python(in_frames: bool) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(args=st.lists(VALUES, max_size=3).map(tuple), kwargs=st.dictionaries(NAMES, VALUES, max_size=2))
+@example(args=(1, [], 2.5, {"k": (1,), 2: {}}), kwargs={"b": "x", "größe": None, "a": -7})
+@example(args=(), kwargs={})
 def test_calls_of_a_tester_are_those_that_python_writes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     forms = {"args": [encode(each) for each in args], "kwargs": {name: encode(each) for name, each in kwargs.items()}}
     with open_connection() as (ours, theirs):
