@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ from megatron_codex.problems.tracing.suites import run_unittest
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox.project_run import ProjectRun
 
-START = {"kind": "start", "process": 7, "engine": "profiler", "python": "3.11.7"}
+START = {"kind": "start", "seal": hashlib.sha256(b"token").hexdigest(), "engine": "profiler", "python": "3.11.7"}
 FUNCTION = {
     "kind": "function", "function": "a:1:f", "origin": "project", "file": "a", "name": "f", "line": 1,
     "function_kind": "function", "is_generator": False,
 }  # fmt: skip
 SAMPLE = {"kind": "sample", "function": "a:1:f", "call": 1, "args": [1], "kwargs": {}, "output": 2}
 SUITE = {"exit_code": 0, "passed": 1, "failed": 0, "errors": 0, "skipped": 0, "resumed": 0}
-END = {"kind": "end", **SUITE, "calls": {"a:1:f": 5}}
+END = {"kind": "end", "token": "token", **SUITE, "calls": {"a:1:f": 5}}
 
 
 def _read(tmp_path: Path, records: list[Any], *, verdict: Any = "passed", stdout: bytes = b"", code: int = 0) -> Trace:
+    records = [START, *records] if START not in records else records
     lines = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in records]
     (tmp_path / "trace.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
     said = Verdict(verdict=verdict, detail="why", cpu_s=0, wall_s=0, isolation="A")
@@ -90,6 +92,12 @@ def test_malformed_records_are_counted_and_left_out(tmp_path: Path, record: Any)
         ([END], {"verdict": "infra"}, "sandbox failed", "why"),
         ([FUNCTION, SAMPLE], {"code": 3, "stdout": b"x\nlast \n\n"}, "tests end early", "exit code 3; last line: last"),
         ([], {}, "tests end early", "exit code 0; last line: nothing printed"),
+        ([FUNCTION], {"code": 137}, "runner killed", "exit code 137; last line: nothing printed"),
+        ([FUNCTION, START, END], {}, "records lost", "the first record is not there"),
+        ([START, START, END], {}, "records forged", "there is a second beginning"),
+        ([{**END, "token": "other"}], {}, "records forged", "there is an end that the tracer did not write"),
+        ([END, END], {}, "records forged", "there is an end that the tracer did not write"),
+        ([b"x"] * 10_001, {}, "records forged", "more than 10000 that are malformed"),
         ([{**END, "passed": 0}], {"stdout": b"E No module named 'a.b'\n"}, "no test passes", "modules missing: a.b"),
     ],
 )

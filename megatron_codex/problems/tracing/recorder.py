@@ -6,6 +6,7 @@ records (records.py). Codex paper, section 4.2: sys.setprofile in continuous int
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -26,9 +27,10 @@ _UNCHANGEABLE = frozenset(map(id, (type(None), bool, int, float, complex, str, b
 class Samples:
     """What is known of one function."""
 
-    def __init__(self, function_id: str, code: CodeType, kind: str, *, num_samples: int) -> None:
+    def __init__(self, function_id: str, code: CodeType | None, kind: str, *, num_samples: int) -> None:
+        """code: None of a builtin."""
         self.id, self.code, self.kind = function_id, code, kind
-        self.is_generator = is_generator(code)
+        self.is_generator = code is not None and is_generator(code)
         self.num_calls = 0
         self.wanted, self.looks = num_samples, num_samples * _LOOKS_PER_SAMPLE
         self.seen: dict[str, str] = {}
@@ -44,7 +46,7 @@ class Samples:
 class Pending:
     """A call that has not returned yet, its arguments already turned into forms: it may change them."""
 
-    def __init__(self, samples: Samples, args: list[Any], kwargs: dict[str, Any]) -> None:
+    def __init__(self, samples: Samples, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         self.samples, self.call = samples, samples.num_calls
         self.args, self.kwargs = [form_of(value) for value in args], {k: form_of(v) for k, v in kwargs.items()}
         values: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
@@ -86,20 +88,28 @@ class Recorder:
 
     def enter(self, samples: Samples, frame: FrameType) -> bool:
         """A call begins. Whether it is one to be told the end of."""
+        if samples.is_generator and len(self.pending) >= _MAX_PENDING_GENERATORS:
+            return False  # generators that nobody runs to their end
         if samples.is_done or self.records.is_full:
             return False
+        args, kwargs = call_arguments(frame.f_code, frame.f_locals, samples.function)
+        pending = self.begin(samples, args, kwargs)
+        if pending is None:
+            return False
+        self.pending[frame] = pending
+        return True
+
+    def begin(self, samples: Samples, args: Sequence[Any], kwargs: dict[str, Any]) -> Pending | None:
+        """A call with these arguments; None where they have no form, or enough is known."""
+        if samples.is_done or self.records.is_full:
+            return None
         samples.num_calls += 1
         samples.looks -= 1
         try:
-            args, kwargs = call_arguments(samples.code, frame.f_locals, samples.function)
-            pending = Pending(samples, args, kwargs)
+            return Pending(samples, args, kwargs)
         except NotPlainData as error:
             self._note(samples, "arguments", error)
-            return False
-        if samples.is_generator and len(self.pending) >= _MAX_PENDING_GENERATORS:
-            return False  # generators that nobody runs to their end
-        self.pending[frame] = pending
-        return True
+            return None
 
     def yielded(self, frame: FrameType, value: Any) -> None:
         """A generator gives an item."""
@@ -114,7 +124,10 @@ class Recorder:
 
     def returned(self, frame: FrameType, value: Any) -> None:
         """A call ends; a generator has given its last item."""
-        pending = self.pending.pop(frame)
+        self.end(self.pending.pop(frame), value)
+
+    def end(self, pending: Pending, value: Any) -> None:
+        """A call, begun, has this result."""
         try:
             outcome = {"iterator": pending.items} if pending.samples.is_generator else {"output": form_of(value)}
         except NotPlainData as error:
@@ -126,7 +139,11 @@ class Recorder:
 
     def raised(self, frame: FrameType, error: BaseException) -> None:
         """A call ends with an exception."""
-        self._finish(self.pending.pop(frame), describe_exception(error))
+        self.end_raised(self.pending.pop(frame), error)
+
+    def end_raised(self, pending: Pending, error: BaseException) -> None:
+        """A call, begun, has this exception."""
+        self._finish(pending, describe_exception(error))
 
     def forget(self, frame: FrameType) -> None:
         """A call of which nobody will tell how it ended: an exception was thrown into a generator, for instance."""
@@ -165,6 +182,10 @@ class Recorder:
         samples.function = function
         self.add(samples, origin=place[0], file=place[1], name=code.co_qualname, line=code.co_firstlineno)
         return samples
+
+    def add_builtin(self, function_id: str) -> Samples:
+        """Of a function without code."""
+        return Samples(function_id, None, "builtin", num_samples=self._num_samples)
 
     def add(self, samples: Samples, **fields: Any) -> None:
         """Note a function that was met."""

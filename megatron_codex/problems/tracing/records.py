@@ -1,13 +1,13 @@
 """The file of records: one JSON line each, written at once, by the traced process and those that it forks.
 
 Out, in this order:
-    {"kind": "start", "engine", "python", "process"}
+    {"kind": "start", "engine", "python", "seal": SHA-256 of the token}
     {"kind": "function", "function": id, "origin", "file", "name", "line", "function_kind", "is_generator"}
     {"kind": "sample", "function": id, "call": ordinal, "args": [...], "kwargs": {...},
      "output" | "iterator" | "raises" and "message": ..., "changes": {position or name: what it is afterwards}}
      (iterator: null where a call gives an iterator of another sort than a generator of its own)
     {"kind": "not_plain", "function": id, "where": "arguments" | "result" | "changes", "type": what has no form}
-    {"kind": "end", "process", "exit_code", "passed", "failed", "errors", "skipped", "resumed", "calls": {id: calls}}
+    {"kind": "end", "token", "exit_code", "passed", "failed", "errors", "skipped", "resumed", "calls": {id: calls}}
 An id is "origin:file:line:qualified name". Calls are counted as long as a function is looked at.
 """
 
@@ -15,11 +15,26 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 64 << 20
 """Of all records; then only the last one is written."""
+
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""It may have become a link, or a pipe that nobody reads."""
+
+
+def _encoder() -> Callable[[Any], str]:
+    """json.dumps for forms, which are trees without floats, in C alone: nothing of it can be replaced later."""
+    make: Any = vars(json.encoder)["c_make_encoder"]
+    if make is None:
+        return json.JSONEncoder().encode
+    quote = json.encoder.encode_basestring_ascii
+    parts = make(None, None, quote, None, ": ", ", ", False, False, True)
+    return lambda form: "".join(parts(form, 0))
 
 
 class RecordFile:
@@ -28,9 +43,11 @@ class RecordFile:
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._open, self._write, self._close, self._getpid = os.open, os.write, os.close, os.getpid
-        self._text = json.JSONEncoder().encode
+        self._text = _encoder()
         self._left = MAX_BYTES
-        self.process = os.getpid()
+        self._process = os.getpid()
+        self.token = os.urandom(16).hex()
+        """In the last record; its hash is in the first."""
 
     @property
     def is_full(self) -> bool:
@@ -38,7 +55,7 @@ class RecordFile:
 
     def is_of_this_process(self) -> bool:
         """False in a process that the suite forked."""
-        return self._getpid() == self.process
+        return self._getpid() == self._process
 
     def text(self, value: Any) -> str:
         """A form as JSON."""
@@ -48,7 +65,7 @@ class RecordFile:
         # Opened anew each time: a suite may close descriptors that are not its own.
         line = self._text(record).encode() + b"\n"
         self._left -= len(line)
-        descriptor = self._open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._open(self._path, _FLAGS, 0o644)
         try:
             self._write(descriptor, line)
         finally:

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--runner", choices=sorted(RUNNERS), required=True)
     parser.add_argument("--engine", choices=engines_here(), default="", help="default: the fastest that is here")
     parser.add_argument("--libraries", nargs="*", choices=LIBRARIES, default=[], help="whose functions to record too")
+    parser.add_argument("--builtins", nargs="*", default=[], help="builtin functions to record too, as math.gcd")
     parser.add_argument("paths", nargs="+", help="test directories and files, and the runner's own arguments")
     arguments = parser.parse_args()
     if arguments.runner == "pytest":
@@ -34,10 +35,14 @@ def main() -> None:
         num_samples=arguments.num_samples,
         engine=arguments.engine,
         libraries=arguments.libraries,
+        builtins=arguments.builtins,
     )
+    leave = os._exit  # A suite may put another in its place.
     tracer.start()
     tracer.finish(**RUNNERS[arguments.runner](arguments.paths, tracer.resume))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads that the suite left behind shall not keep this process.
-    os._exit(0)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        # Threads that the suite left behind shall not keep this process.
+        leave(0)

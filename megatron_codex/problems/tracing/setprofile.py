@@ -12,7 +12,7 @@ import threading
 from types import CodeType, FrameType
 from typing import Any
 
-from megatron_codex.problems.tracing.recorder import Recorder, Samples
+from megatron_codex.problems.tracing.recorder import Recorder
 
 _RETURNS = {dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap}
 _YIELD, _RESUME = dis.opmap["YIELD_VALUE"], dis.opmap["RESUME"]
@@ -33,7 +33,7 @@ class ProfileEvents:
         samples = self._recorder.meet(frame)
         if samples is None:
             return None
-        if samples.is_generator and not self._begins(samples, frame):
+        if samples.is_generator and not self._begins(frame):
             if self._opcode(frame) != _RESUME:  # something was thrown into it
                 self._recorder.forget(frame)
             return frame in self._pending
@@ -51,9 +51,9 @@ class ProfileEvents:
         else:
             self._recorder.forget(frame)
 
-    def _begins(self, samples: Samples, frame: FrameType) -> bool:
+    def _begins(self, frame: FrameType) -> bool:
         """Whether a generator's frame runs for the first time: at its first RESUME."""
-        opcodes = self._opcodes_of(samples.code)
+        opcodes = self._opcodes_of(frame.f_code)
         return frame.f_lasti == 2 * opcodes.index(_RESUME)
 
     def _opcode(self, frame: FrameType) -> int:

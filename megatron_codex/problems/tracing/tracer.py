@@ -8,10 +8,12 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Collection
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 from megatron_codex.problems.tracing import profiler
+from megatron_codex.problems.tracing.builtin_calls import BuiltinCalls
 from megatron_codex.problems.tracing.monitoring import MonitoringEngine
 from megatron_codex.problems.tracing.origins import Origins
 from megatron_codex.problems.tracing.recorder import Recorder
@@ -49,17 +51,27 @@ class Tracer:
     """engine: a name of ENGINES; the default is the fastest that there is, and the first record says which."""
 
     def __init__(
-        self, root: str, output: Path, *, num_samples: int, engine: str = "", libraries: Collection[str] = ()
+        self,
+        root: str,
+        output: Path,
+        *,
+        num_samples: int,
+        engine: str = "",
+        libraries: Collection[str] = (),
+        builtins: Collection[str] = (),
     ) -> None:
+        """libraries: of origins.LIBRARIES. builtins: names as "math.gcd"; raises NoBuiltinError."""
         self._records = RecordFile(output)
         self.recorder = Recorder(Origins(root, libraries), self._records, num_samples=num_samples)
         self._engine = ENGINES[engine or engines_here()[0]](self.recorder)
+        self._builtins = BuiltinCalls(self.recorder, builtins)
         self.num_resumed = 0
 
     def start(self) -> None:
         """Trace this thread and those that it will start."""
         facts = {"engine": self._engine.name, "python": platform.python_version()}
-        self._records.write(kind="start", process=self._records.process, **facts)
+        self._records.write(kind="start", seal=sha256(self._records.token.encode()).hexdigest(), **facts)
+        self._builtins.start()
         self._engine.start()
 
     def resume(self) -> None:
@@ -76,7 +88,8 @@ class Tracer:
     def finish(self, **result: Any) -> None:
         """End the tracing and write the last record; not in a process that the suite forked."""
         self._engine.stop()
+        self._builtins.stop()
         if self._records.is_of_this_process():
             calls = {samples.id: samples.num_calls for samples in self.recorder.functions}
-            process, resumed = self._records.process, self.num_resumed
-            self._records.write(kind="end", process=process, calls=calls, resumed=resumed, **result)
+            token, resumed = self._records.token, self.num_resumed
+            self._records.write(kind="end", token=token, calls=calls, resumed=resumed, **result)
