@@ -15,7 +15,7 @@ import enum
 from abc import ABCMeta
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType
 from typing import Any
 
@@ -75,27 +75,23 @@ def member_at(names: dict[str, Any], name: str) -> Any:
 
 def parts_of(value: Any) -> list[Any]:
     """The values that the form of one that is no plain data holds. Raises: NotPlainData where it has no form."""
-    kind = type(value)
-    if not _is_one_of(type(kind), _METACLASSES):
-        raise NotPlainData("an object whose class has a metaclass of its own")
-    if _is_one_of(kind, (*_FUNCTIONS, *_METACLASSES)) or enum.Enum in kind.__mro__:
-        return []
-    if is_standard(kind):
+    way, _ = _way_of(type(value))
+    if way == "standard":
         return standard_parts(value)
-    return list(tuple.__iter__(value)) if tuple in kind.__mro__ else list(fields_of(value).values())
+    if way == "N":
+        return list(tuple.__iter__(value))
+    return list(fields_of(value).values()) if way == "O" else []
 
 
 def fields_of(value: Any) -> dict[str, Any]:
     """The state of an object of a class with a plain layout, read past its own descriptors. Raises: NotPlainData."""
     kind = type(value)
     fields: dict[str, Any] = {}
-    for base in reversed(_plain_bases(kind)):
-        for name, member in vars(base).items():
-            if type(member) is MemberDescriptorType:
-                try:
-                    fields[name] = member.__get__(value)
-                except AttributeError:  # never set
-                    continue
+    for name, member in _way_of(kind)[1]:
+        try:
+            fields[name] = member.__get__(value)
+        except AttributeError:  # never set
+            continue
     if kind.__dictoffset__:
         fields.update(object.__getattribute__(value, "__dict__"))
     if any(type(name) is not str for name in fields):
@@ -103,40 +99,58 @@ def fields_of(value: Any) -> dict[str, Any]:
     return fields
 
 
-def _plain_bases(kind: type) -> list[type]:
-    """Its classes but object. Raises: NotPlainData where it may have other state, or a reduction of its own."""
-    bases = [base for base in kind.__mro__ if base is not object]
-    if not bases:
-        raise NotPlainData("not plain data: object")  # a mark: what counts is which one it is
-    for base in bases:
-        own = [vars(base)[name] for name in _NOT_THE_DEFAULT if name in vars(base)]
-        if any(type(each) is not GetSetDescriptorType for each in own):
-            raise NotPlainData(f"not plain data: {kind.__name__}")
+def _way_of(kind: type) -> tuple[str, tuple[Any, ...]]:
+    """How values of this class are taken: a tag, "function", "class" or "standard", and the slots of a tag "O".
+
+    Raises: NotPlainData where they have no form.
+    """
+    if not _is_one_of(type(kind), _METACLASSES):
+        raise NotPlainData("an object whose class has a metaclass of its own")
+    way, slots = _way_of_class(kind)
+    if not way:
+        raise NotPlainData(f"not plain data: {kind.__name__}")
+    return way, slots
+
+
+@lru_cache(maxsize=1024)
+def _way_of_class(kind: type) -> tuple[str, tuple[Any, ...]]:
+    """As _way_of; "" for none."""
+    if _is_one_of(kind, _FUNCTIONS):
+        return "function", ()
+    if _is_one_of(kind, _METACLASSES):
+        return "class", ()
+    if is_standard(kind):
+        return "standard", ()
+    if enum.Enum in kind.__mro__:
+        return "E", ()
+    if tuple in kind.__mro__:
+        return ("N" if type(vars(kind).get("_fields")) is tuple else ""), ()
+    bases = [base for base in reversed(kind.__mro__) if base is not object]
+    own = [vars(base)[name] for base in bases for name in _NOT_THE_DEFAULT if name in vars(base)]
+    if not bases or any(type(each) is not GetSetDescriptorType for each in own):
+        return "", ()
     try:
         object.__new__(kind)  # refused for what has a list, an exception or another C type underneath
     except TypeError:
-        raise NotPlainData(f"not plain data: {kind.__name__}") from None
-    return bases
+        return "", ()
+    members = [item for base in bases for item in vars(base).items()]
+    return "O", tuple(item for item in members if type(item[1]) is MemberDescriptorType)
 
 
 def _form(value: Any) -> Any:
     kind = type(value)
-    if not _is_one_of(type(kind), _METACLASSES):
-        raise NotPlainData("an object whose class has a metaclass of its own")
-    if _is_one_of(kind, _FUNCTIONS):
-        return _function_form(value)
-    if _is_one_of(kind, _METACLASSES):
-        return {"m": _place(value)}
-    if is_standard(kind):
+    way, _ = _way_of(kind)
+    if way == "standard":
         return standard_form(value, encode_restorable)
-    if enum.Enum in kind.__mro__:
+    if way == "function":
+        return _function_form(value)
+    if way == "class":
+        return {"m": _place(value)}
+    if way == "E":
         return {"E": [*_place(kind), _member_name(kind, value)]}
-    if tuple in kind.__mro__:
-        if type(vars(kind).get("_fields")) is not tuple:
-            raise NotPlainData(f"not plain data: {kind.__name__}")
+    if way == "N":
         return {"N": [*_place(kind), [encode_restorable(item) for item in tuple.__iter__(value)]]}
-    fields = fields_of(value)
-    return {"O": [*_place(kind), [[name, encode_restorable(field)] for name, field in fields.items()]]}
+    return {"O": [*_place(kind), [[name, encode_restorable(field)] for name, field in fields_of(value).items()]]}
 
 
 def _member_name(kind: type, value: Any) -> str:

@@ -55,6 +55,8 @@ def call_arguments(code: CodeType, values: Any, function: FunctionType | None) -
 
 def form_of(value: Any) -> Any:
     """The tagged form of a value of modest size. Raises: NotPlainData, naming what has no form or is too large."""
+    if value is None or value is True or value is False:
+        return value
     check_size(value)
     return encode_restorable(value)
 

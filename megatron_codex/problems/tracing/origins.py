@@ -33,12 +33,18 @@ class Origins:
             {os.path.realpath(each) + os.sep for each in (paths["purelib"], paths["platlib"], *_site_directories())}
         )
         self._own = str(Path(__file__).resolve().parent) + os.sep
+        self._places: dict[str, tuple[str, str] | None] = {}
         self._names: dict[str, str] | None = None
         # A suite may put others in their place, or change to a directory that is gone afterwards.
         self._realpath = os.path.realpath
 
     def of_file(self, name: str) -> tuple[str, str] | None:
         """name: a code object's co_filename."""
+        if name not in self._places:
+            self._places[name] = self._find(name)
+        return self._places[name]
+
+    def _find(self, name: str) -> tuple[str, str] | None:
         if name.startswith("<"):  # <string>, <frozen os>: made by exec, or the interpreter's own
             return None
         path = self._realpath(name)

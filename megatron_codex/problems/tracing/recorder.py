@@ -18,6 +18,7 @@ from megatron_codex.problems.tracing.records import RecordFile
 from megatron_codex.tagged import NotPlainData
 
 _LOOKS_PER_SAMPLE = 10
+"""Calls more that are looked at for each new one that is found: where nothing comes, looking ends soon."""
 _MAX_YIELDED = 200
 _MAX_PENDING_GENERATORS = 256
 _FUNCTION_FLAGS = 0x01 | 0x02  # CO_OPTIMIZED, CO_NEWLOCALS: class bodies and modules lack them
@@ -32,7 +33,7 @@ class Samples:
         self.id, self.code, self.kind = function_id, code, kind
         self.is_generator = code is not None and is_generator(code)
         self.num_calls = 0
-        self.wanted, self.looks = num_samples, num_samples * _LOOKS_PER_SAMPLE
+        self.wanted = self.looks = num_samples
         self.seen: dict[str, str] = {}
         self.not_plain: set[str] = set()
         self.function: Any = None
@@ -160,6 +161,8 @@ class Recorder:
             outcome["changes"] = changes
         # Equal arguments with another outcome are written too: they tell a stateful function.
         key, text = self.records.text([pending.args, pending.kwargs]), self.records.text(outcome)
+        if key not in samples.seen:
+            samples.looks += _LOOKS_PER_SAMPLE
         if samples.seen.get(key) != text:
             samples.seen[key] = text
             call = {"args": pending.args, "kwargs": pending.kwargs}
