@@ -45,8 +45,9 @@ class TracedFunction:
     """"arguments", "result" and/or "changes" -> the first type met there that has no form."""
     examples: list[Example] = field(default_factory=list)
     """Calls with different arguments: args, kwargs, and output, iterator (the items of a generator that was run to its
-    end; None: of another iterator) or raises, with message where it is the same each time; changes: position or name of an argument -> what it is
-    after the call. In tagged JSON with the tags of restorable.py and restorable_objects.py."""
+    end; None: of another iterator) or raises, with message where it is the same each time; changes: position or name
+    of an argument -> what it is after the call. In tagged JSON with the tags of restorable.py and
+    restorable_objects.py."""
     contradicts_itself: bool = False
     """Equal arguments had different outcomes."""
 

@@ -118,8 +118,9 @@ def _requirement_files(root: Path) -> Iterator[str]:
             match = _REQUIREMENT_FILE.fullmatch(name)
             words = [match["kind"], match["what"]] if match else [Path(name).stem]
             inside = folder in ("requirements", "reqs", "requires")
-            of_tests = (match or inside) and all(word is None or word.lower() in _OF_TESTS for word in words)
-            if of_tests and (Path(name).suffix != ".in" or Path(name).with_suffix(".txt").name not in names):
+            of_tests = all(word is None or word.lower() in _OF_TESTS for word in words)
+            pinned_beside = name.endswith(".in") and f"{Path(name).stem}.txt" in names
+            if (match or inside) and of_tests and not pinned_beside:
                 yield name if folder == "." else f"{folder}/{name}"
 
 

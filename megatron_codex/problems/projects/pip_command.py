@@ -89,5 +89,6 @@ def run_pip(
 
 
 def _one_line(text: str) -> str:
-    lines = _ERROR.findall(text) or text.strip().splitlines()[-1:]
+    lines = [line for line in _ERROR.findall(text) if "ResolutionImpossible" not in line]
+    lines = lines or text.strip().splitlines()[-1:]
     return " ".join(_NOTES.sub("", lines[-1]).split())[:_MAX_CHARS] if lines else ""

@@ -52,9 +52,9 @@ def fetch_project(source: ProjectSource, workspace: Path, config: TraceConfig) -
 
 def prepare_suite(project: Project, workspace: Path, config: TraceConfig) -> tuple[Suite, dict[str, Any]]:
     """The suite, and its facts: environment, runner, build."""
-    own = read_own_commands(project.root)
-    declared = read_declared(project.root, extras=own.extras, installed=own.requirements)
     interpreter = find_interpreter(config.python)
+    own = read_own_commands(project.root, python=f"{interpreter.version[0]}.{interpreter.version[1]}")
+    declared = read_declared(project.root, extras=own.extras, installed=own.requirements)
     environment = _environment([PYTEST, *declared.chosen(dict(interpreter.markers))], project, interpreter, config)
     build = _build(project, declared, interpreter, workspace, config)
     command = choose_command(project.root, own, project.tests, has_pytest=environment.has_pytest)

@@ -21,6 +21,7 @@ from megatron_codex.problems.projects.pip_command import PackageIndex, PipFailed
 from megatron_codex.problems.projects.requirement_lines import parse
 
 _NOT_FOUND = re.compile(r"No matching distribution found for (\S+)")
+_CONFLICT = re.compile(r"Cannot install (.+) because these package versions have conflicting dependencies")
 WHEELS_ONLY = ("--only-binary", ":all:")
 
 
@@ -53,7 +54,7 @@ def resolve(requirements: Sequence[str], interpreter: Interpreter, index: Packag
 
 
 class _Search:
-    """Asks pip for all; then without what it does not find; then, where versions conflict, for one after the other."""
+    """Asks pip for all; then without what it does not find, or what conflicts; else for one after the other."""
 
     def __init__(self, interpreter: Interpreter, index: PackageIndex) -> None:
         self._interpreter, self._index = interpreter, index
@@ -76,11 +77,15 @@ class _Search:
         return Resolution(packages=packages, dropped=self._dropped, loosened=self._loosened)
 
     def _give_way(self, wanted: dict[str, str], said: str) -> bool:
-        """Loosen, then drop, those requirements whose package pip does not find; False: it is none of these."""
-        found = _NOT_FOUND.search(said)
-        missing = parse(found.group(1)) if found else None
-        names = [text for text, asked in wanted.items() if missing and _name(asked) == canonicalize_name(missing.name)]
-        for text in names:
+        """Loosen, then drop, those that pip does not find, or the last of those that conflict; False: it names none."""
+        found, conflict = _NOT_FOUND.search(said), _CONFLICT.search(said)
+        words = re.split(r",? and |, ", conflict.group(1)) if conflict else [found.group(1)] if found else []
+        names = {canonicalize_name(each.name) for each in map(parse, words) if each is not None}
+        named = [text for text, asked in wanted.items() if _name(asked) in names]
+        if conflict:
+            loose = [text for text in named if wanted[text] != _bare(wanted[text])]
+            named = (loose or named)[-1:]
+        for text in named:
             bare = _bare(wanted[text])
             if wanted[text] != bare:
                 wanted[text] = self._loosened[text] = bare
@@ -88,7 +93,7 @@ class _Search:
                 del wanted[text]
                 self._loosened.pop(text, None)
                 self._dropped[text] = said
-        return bool(names)
+        return bool(named)
 
     def _one_by_one(self, wanted: dict[str, str]) -> tuple[tuple[str, str], ...]:
         kept: list[str] = []

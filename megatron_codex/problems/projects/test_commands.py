@@ -6,13 +6,15 @@ commands install. Nothing of the project is run here.
 
 from __future__ import annotations
 
+import itertools
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from megatron_codex.problems.projects.ci_files import read_hatch, read_nox, read_travis, read_workflows
+from megatron_codex.problems.projects.ci_files import Job, read_hatch, read_nox, read_travis, read_workflows
 from megatron_codex.problems.projects.command_lines import Step, read_line
 from megatron_codex.problems.projects.declared import read_ini, read_toml
 from megatron_codex.problems.projects.pytest_words import choose_words
@@ -20,6 +22,7 @@ from megatron_codex.problems.projects.requirement_lines import plain_requirement
 from megatron_codex.problems.projects.tox_files import read_tox
 
 DISCOVERY = "discovery"
+_THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _UNITTEST_FLAGS = (
     "-v",
     "--verbose",
@@ -63,7 +66,7 @@ class TestCommand:
 @dataclass(frozen=True, kw_only=True)
 class OwnCommands:
     """command: the first of pytest or unittest on test files, else (doctests of a README, say) the first of these.
-    requirements, extras: what its commands install."""
+    requirements, extras: what is installed for that one."""
 
     command: TestCommand | None
     unsupported: tuple[str, ...]
@@ -71,29 +74,24 @@ class OwnCommands:
     extras: tuple[str, ...]
 
 
-def read_own_commands(root: Path) -> OwnCommands:
-    """What the project's own files say, in the order tox, nox, hatch, Travis, GitHub."""
-    found: TestCommand | None = None
-    found_tests = False
+def read_own_commands(root: Path, *, python: str = _THIS_PYTHON) -> OwnCommands:
+    """What the project's own files say, in the order tox, nox, hatch, Travis, GitHub. python: "3.11", ..."""
+    found: tuple[Job, TestCommand] | None = None
+    other: Job | None = None
     unsupported: list[str] = []
-    requirements: list[str] = []
-    extras: list[str] = []
-    for settings in read_tox(root):
-        for line in settings.requirements:
-            words = tuple(line.split(maxsplit=1)) if line.startswith("-") else (line,)
-            requirements += _installed(words, root, extras)
-        extras += settings.extras
-    for file, step in _steps(root):
-        if step.kind == "install":
-            requirements += _installed(step.words, root, extras)
-        elif step.kind == "unsupported":
+    for job, step in _steps(root, python):
+        if step.kind == "unsupported":
+            other = other or job
             unsupported.append(shlex.join(step.words))
-        elif found is None or not found_tests:
-            candidate = _command(file, step, root)
+        elif step.kind != "install" and (found is None or not _names_test_files(found[1], root)):
+            candidate = _command(job.file, step, root)
             if candidate is not None and (found is None or _names_test_files(candidate, root)):
-                found, found_tests = candidate, _names_test_files(candidate, root)
+                found = job, candidate
+    extras: list[str] = []
+    chosen = found[0] if found else other
+    requirements = _installed_by(chosen, root, extras) if chosen else []
     return OwnCommands(
-        command=found,
+        command=found[1] if found else None,
         unsupported=tuple(dict.fromkeys(unsupported)),
         requirements=tuple(dict.fromkeys(requirements)),
         extras=tuple(dict.fromkeys(extra for extra in extras if extra)),
@@ -121,13 +119,25 @@ def discover(root: Path, tests: tuple[str, ...], *, has_pytest: bool, unsupporte
     )
 
 
-def _steps(root: Path) -> Iterator[tuple[str, Step]]:
-    for settings in read_tox(root):
-        for line in settings.commands:
-            yield from ((settings.file, step) for step in read_line(line, directory=settings.directory))
-    for reader in (read_nox, read_hatch, read_travis, read_workflows):
-        for file, line, directory in reader(root):
-            yield from ((file, step) for step in read_line(line, directory=directory))
+def _steps(root: Path, python: str) -> Iterator[tuple[Job, Step]]:
+    jobs = itertools.chain(
+        read_tox(root, python=python), read_nox(root), read_hatch(root), read_travis(root), read_workflows(root)
+    )
+    for job in jobs:
+        for line, directory in job.lines:
+            yield from ((job, step) for step in read_line(line, directory=directory))
+
+
+def _installed_by(job: Job, root: Path, extras: list[str]) -> list[str]:
+    """Requirements of the job that runs the tests; its extras of the project are added to extras."""
+    extras += job.extras
+    requirements: list[str] = []
+    for line in job.requirements:
+        requirements += _installed(tuple(line.split(maxsplit=1)) if line.startswith("-") else (line,), root, extras)
+    for line, directory in job.lines:
+        for step in read_line(line, directory=directory):
+            requirements += _installed(step.words, root, extras) if step.kind == "install" else []
+    return requirements
 
 
 def _command(file: str, step: Step, root: Path) -> TestCommand | None:

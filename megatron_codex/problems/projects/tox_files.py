@@ -1,6 +1,6 @@
 """The commands of tox's environments, from tox.ini, setup.cfg or pyproject.toml, their substitutions made.
 
-In: a project's root. Out: for each file that configures tox its command lines, requirements, extras. tox is not run.
+In: a project's root. Out: a Job for each environment. tox is not run.
 """
 
 from __future__ import annotations
@@ -9,33 +9,23 @@ import configparser
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from megatron_codex.problems.projects.ci_files import Job
 from megatron_codex.problems.projects.declared import read_ini, read_toml
 
+_VERSION_FACTOR = re.compile(r"(?<![\w!])py(\d{2,})\b")
 _FACTOR = re.compile(r"^[\w,!{}. -]+:\s+(?=\S)")
 _SUBSTITUTION = re.compile(r"\{([^{}]*)\}")
 _MAX_SUBSTITUTIONS = 200
 _HERE = ("toxinidir", "tox_root", "changedir")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ToxSettings:
-    """commands: shell lines; directory: where they run, below the root."""
-
-    file: str
-    commands: tuple[str, ...]
-    requirements: tuple[str, ...]
-    extras: tuple[str, ...]
-    directory: str = "."
-
-
-def read_tox(root: Path) -> Iterator[ToxSettings]:
-    """One for each of tox.ini, setup.cfg and pyproject.toml that has environments."""
+def read_tox(root: Path, *, python: str) -> Iterator[Job]:
+    """One for each environment of tox.ini, setup.cfg and pyproject.toml. python: "3.11", of the lines to choose."""
     for file in ("tox.ini", "setup.cfg"):
-        yield from _of_ini(read_ini(root / file), file, prefix="tox:" if file == "setup.cfg" else "")
+        yield from _of_ini(read_ini(root / file), file, python, prefix="tox:" if file == "setup.cfg" else "")
     tool = read_toml(root / "pyproject.toml").get("tool")
     tox = tool.get("tox") if isinstance(tool, dict) else None
     if isinstance(tox, dict):
@@ -45,12 +35,12 @@ def read_tox(root: Path) -> Iterator[ToxSettings]:
                 parser.read_string(tox["legacy_tox_ini"])
             except configparser.Error:
                 return
-            yield from _of_ini(parser, "pyproject.toml", prefix="")
+            yield from _of_ini(parser, "pyproject.toml", python, prefix="")
         else:
             yield from _of_tables(tox)
 
 
-def _of_ini(parser: configparser.ConfigParser, file: str, *, prefix: str) -> Iterator[ToxSettings]:
+def _of_ini(parser: configparser.ConfigParser, file: str, python: str, *, prefix: str) -> Iterator[Job]:
     base = f"{prefix}testenv"
     sections = [name for name in parser.sections() if name == base or name.startswith(f"{base}:")]
     for section in sorted(sections, key=lambda name: name != base):  # [testenv] first, the others in their order
@@ -59,20 +49,22 @@ def _of_ini(parser: configparser.ConfigParser, file: str, *, prefix: str) -> Ite
             inherited = parser.get(base, key, fallback="") if parser.has_section(base) else ""
             return parser.get(section, key, fallback=inherited) or ""
 
-        yield ToxSettings(
+        directory = _substitute(value("changedir") or value("change_dir"), parser).strip("/ ") or "."
+        yield Job(
             file=file,
-            commands=tuple(_lines(value("commands"), parser)),
-            requirements=tuple(_lines(value("deps"), parser)),
-            extras=tuple(re.split(r"[\s,]+", value("extras").strip())) if value("extras").strip() else (),
-            directory=_substitute(value("changedir") or value("change_dir"), parser).strip("/ ") or ".",
+            lines=tuple((line.lstrip("-! "), directory) for line in _lines(value("commands"), parser, python)),
+            requirements=tuple(_lines(value("deps"), parser, python)),
+            extras=tuple(value("extras").replace(",", " ").split()),
         )
 
 
-def _lines(text: str, parser: configparser.ConfigParser) -> Iterator[str]:
-    for line in _substitute(text, parser).replace("\\\n", " ").splitlines():
-        line = _FACTOR.sub("", line.strip()).lstrip("-! ") if not line.strip().startswith("-r") else line.strip()
-        if line and not line.startswith("#"):
-            yield line
+def _lines(text: str, parser: configparser.ConfigParser, python: str) -> Iterator[str]:
+    for line in (line.strip() for line in _substitute(text, parser).replace("\\\n", " ").splitlines()):
+        factor = _FACTOR.match(line)
+        versions = _VERSION_FACTOR.findall(factor.group()) if factor else []
+        rest = line[factor.end() :] if factor else line
+        if rest and not rest.startswith("#") and (not versions or python.replace(".", "") in versions):
+            yield rest
 
 
 def _substitute(text: str, parser: configparser.ConfigParser) -> str:
@@ -97,7 +89,7 @@ def _substitute(text: str, parser: configparser.ConfigParser) -> str:
     return text
 
 
-def _of_tables(tox: dict[str, Any]) -> Iterator[ToxSettings]:
+def _of_tables(tox: dict[str, Any]) -> Iterator[Job]:
     """tox 4's own tables: commands are lists of words."""
     base = tox.get("env_run_base")
     environments = tox.get("env")
@@ -106,9 +98,9 @@ def _of_tables(tox: dict[str, Any]) -> Iterator[ToxSettings]:
         merged = {**(base if isinstance(base, dict) else {}), **table}
         commands = merged.get("commands")
         lines = [shlex.join(_words(command)) for command in commands if isinstance(command, list)] if commands else []
-        yield ToxSettings(
+        yield Job(
             file="pyproject.toml",
-            commands=tuple(lines),
+            lines=tuple((line, ".") for line in lines),
             requirements=tuple(_words(merged.get("deps"))),
             extras=tuple(_words(merged.get("extras"))),
         )

@@ -124,6 +124,21 @@ def test_a_command_on_test_files_goes_before_doctests(root: Path) -> None:
     assert own.command is not None and own.command.arguments == ("README.rst",)
 
 
+def test_only_what_is_installed_for_the_tests_counts_and_for_this_python(root: Path) -> None:
+    tox = """
+[testenv]
+deps = py27: ancient
+    py27,py311: right
+    py312: newer
+    !py27: not-old
+commands = pytest tests
+[testenv:docs]
+deps = sphinx
+commands = sphinx-build docs
+"""
+    assert read_own_commands(write_files(root, {"tox.ini": tox}), python="3.11").requirements == ("right", "not-old")
+
+
 def test_discovery_by_configuration_and_by_names(root: Path) -> None:
     own = read_own_commands(root)
     assert own.command is None
