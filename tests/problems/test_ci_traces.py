@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,71 @@ def test_bad_projects_do_not_stop_the_others(trace: Trace, tmp_path: Path) -> No
     assert funnel["counts"]["problems"] == 1
     assert funnel["counts"]["called"] == sum(project["counts"]["called"] for project in funnel["of_projects"])
     assert funnel["dropped"].keys() <= funnel["counts"].keys()
+
+
+def test_pytest_s_settings_hold_inside(trace: Trace, tmp_path: Path) -> None:
+    """conftest.py, markers, python_files, testpaths, doctests of addopts, a program of /tmp."""
+    root = _project(tmp_path, "configured", None)
+    (root / "checks").mkdir()
+    (root / "conftest.py").write_text("import pytest\n@pytest.fixture\ndef number():\n    return 5\n")
+    (root / "checks" / "check_lib.py").write_text(
+        "import lib, pytest\n"
+        "def test_fixture(number):\n    assert lib.double(number) == 10\n"
+        "@pytest.mark.slow\ndef test_slow():\n    assert lib.double(7) == 14\n"
+        "class CheckClass:\n    def test_method(self, tmp_path):\n        assert lib.double(2) == 4\n"
+    )
+    (root / "pytest.ini").write_text(
+        "[pytest]\npython_files = check_*.py\npython_classes = Check*\ntestpaths = checks\nmarkers = slow\n"
+        "addopts = --strict-markers --cov=lib -m 'not slow'\nfilterwarnings = error\n"
+    )
+    (root / "tox.ini").write_text("[testenv]\ncommands = pytest {posargs}\n")
+    (outcome,), _ = trace(root)
+    assert outcome.facts["tests"]["passed"] == 2
+    assert {name: outcome.facts["tests"][name] for name in ("failed", "errors")} == {"failed": 0, "errors": 0}
+    assert outcome.facts["runner"]["command"] == "pytest -m 'not slow' checks"
+    assert outcome.facts["runner"]["found_in"] == "tox.ini"
+
+
+def test_a_command_in_which_no_test_passes_gives_way_to_the_tests_that_are_found(trace: Trace, tmp_path: Path) -> None:
+    test = "def test():\n    from lib import double\n    assert double(2) == 4 != double(1)\n"
+    root = _project(tmp_path, "odd", test)
+    (root / "tox.ini").write_text("[testenv]\ncommands = pytest -k nothing_is_called_so\n")
+    (outcome,), _ = trace(root)
+    assert outcome.reason == ""
+    assert outcome.facts["runner"]["command"] == "pytest test_lib.py"
+    assert outcome.facts["runner"]["tried_before"]["command"] == "pytest -k nothing_is_called_so ."
+    assert outcome.facts["runner"]["tried_before"]["reason"].startswith("no test passes: ")
+
+
+def test_a_suite_runs_with_the_wheels_that_it_needs_and_its_own_command(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "needed-1.5-py3-none-any.whl", "w") as archive:
+        archive.writestr("needed.py", "FACTOR = 2\n")
+        archive.writestr("needed-1.5.dist-info/METADATA", "Metadata-Version: 2.1\nName: needed\nVersion: 1.5\n")
+        archive.writestr("needed-1.5.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("needed-1.5.dist-info/RECORD", "")
+    root = _project(tmp_path, "mine", None)
+    (root / "suite").mkdir()
+    (root / "suite" / "some_t.py").write_text(
+        "import importlib.util, unittest\nfrom needed import FACTOR\nfrom lib import double\n"
+        "class T(unittest.TestCase):\n    def test(self):\n        self.assertEqual(double(2), 2 * FACTOR)\n"
+        "        self.assertEqual(double(1), FACTOR)\n        self.assertIsNone(importlib.util.find_spec('pytest'))\n"
+    )
+    (root / "tox.ini").write_text(
+        "[testenv]\ndeps =\n    needed>=1\n    absent\ncommands = python -m unittest discover -s suite -p '*_t.py'\n"
+    )
+    (outcome,), output = trace(root, install=True, wheels=(wheels,), cache=tmp_path / "cache")
+    assert (outcome.reason, outcome.facts["tests"]["passed"]) == ("", 1)
+    assert outcome.facts["environment"]["packages"] == {"needed": "1.5"}
+    assert set(outcome.facts["environment"]["dropped"]) == {"pytest>=7", "absent"}
+    assert outcome.facts["runner"]["command"] == "unittest discover -s suite -p '*_t.py'"
+    assert [problem.entry_point for problem in read_problems(output / "problems.jsonl")] == ["double"]
 
 
 def test_a_suite_that_hangs_is_stopped(trace: Trace, tmp_path: Path) -> None:
