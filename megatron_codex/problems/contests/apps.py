@@ -19,7 +19,7 @@ from megatron_codex.problems.contests.readings import function_readings, python3
 from megatron_codex.problems.contests.signatures import parameters_of
 from megatron_codex.problems.contests.solution_class import functions_of_class
 from megatron_codex.problems.contests.statement_examples import function_examples, script_examples
-from megatron_codex.problems.contests.statements import docstring_of
+from megatron_codex.problems.contests.statements import docstring_of, text_of
 from megatron_codex.problems.contests.values import call_example
 from megatron_codex.problems.functions import NotSplit, find_function
 from megatron_codex.tagged import NotPlainData
@@ -51,7 +51,7 @@ def candidate_of(row: Mapping[str, Any], limits: Limits, *, where: str) -> Candi
     programs = json_field(row, "solutions", where) or []
     if not isinstance(programs, list):
         raise InputError(f"{where}: solutions", value=programs, rule="must be a list", remedy="mend this row")
-    docstring = docstring_of(text_field(row, ["question"], where))
+    question = text_field(row, ["question"], where)
     fields = {
         "task_id": f"{SOURCE}/{number}",
         "source": SOURCE,
@@ -60,13 +60,13 @@ def candidate_of(row: Mapping[str, Any], limits: Limits, *, where: str) -> Candi
     }
     if tests.get("fn_name"):
         starter = text_field(row, ["starter_code"], where, default="")
-        readings = _functions(tests, programs, starter, docstring, limits, fields)
+        readings = _functions(tests, programs, starter, question, limits, fields)
     else:
         pairs = zip(tests["inputs"], tests["outputs"], strict=True)
         examples = [{"input": _text(given), "output": _text(wanted)} for given, wanted in pairs]
-        extra = script_examples(docstring)
+        extra = script_examples(text_of(question))
         chosen = limits.chosen(examples or extra)
-        readings = script_readings(python3_programs(programs, limits), docstring, chosen, extra, **fields)
+        readings = script_readings(python3_programs(programs, limits), docstring_of(question), chosen, extra, **fields)
     return Candidate(task_id=f"{SOURCE}/{number}", readings=readings)
 
 
@@ -82,7 +82,7 @@ def _tests(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _functions(
-    tests: Mapping[str, Any], programs: list[Any], starter: str, docstring: str, limits: Limits, fields: dict[str, Any]
+    tests: Mapping[str, Any], programs: list[Any], starter: str, question: str, limits: Limits, fields: dict[str, Any]
 ) -> tuple[Any, ...]:
     name = str(tests["fn_name"])
     if not name.isidentifier():
@@ -92,11 +92,11 @@ def _functions(
     extra: tuple[Example, ...] = ()
     for code in solutions:
         try:
-            extra = function_examples(docstring, name, parameters_of(find_function(code, name)))
+            extra = function_examples(text_of(question), name, parameters_of(find_function(code, name)))
             break
         except NotSplit:
             continue
-    return function_readings(solutions, name, docstring, ways or [limits.chosen(extra)], extra, **fields)
+    return function_readings(solutions, name, docstring_of(question), ways or [limits.chosen(extra)], extra, **fields)
 
 
 def _calls(tests: Mapping[str, Any]) -> list[list[Example]]:

@@ -14,7 +14,7 @@ from megatron_codex.errors import InputError
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected, text_field
 from megatron_codex.problems.contests.readings import is_python3, python3_programs, script_readings
 from megatron_codex.problems.contests.statement_examples import script_examples
-from megatron_codex.problems.contests.statements import docstring_of
+from megatron_codex.problems.contests.statements import docstring_of, text_of
 
 FIELDS = ("description", "public_tests")
 SOURCE, LICENCE = "CodeContests", "CC-BY-4.0"
@@ -29,37 +29,37 @@ def candidate_of(row: Mapping[str, Any], limits: Limits, *, where: str) -> Candi
     for name in ("input_file", "output_file"):
         if row.get(name):
             raise Rejected("usable", "reads or writes files", f"{name} {row[name]}")
-    docstring = docstring_of(text_field(row, ["description"], where))
+    description = text_field(row, ["description"], where)
     tests = [
         {"input": _text(test, "input", where), "output": _text(test, "output", where), "compare": "tokens"}
         for name in _TESTS
         for test in _objects(row, name, where)
     ]
-    extra = [{**example, "compare": "tokens"} for example in script_examples(docstring)]
+    extra = [{**example, "compare": "tokens"} for example in script_examples(text_of(description))]
     chosen = limits.chosen(tests or extra)
     readings = script_readings(
         python3_programs(_programs(row, "solutions", where), limits),
-        docstring,
+        docstring_of(description),
         chosen,
         extra,
         task_id=task_id,
         source=SOURCE,
         licence=LICENCE,
-        provenance=_provenance(row, docstring),
+        provenance=_provenance(row, description),
     )
     wrong = [each for each in _programs(row, "incorrect_solutions", where) if is_python3(each)]
     return Candidate(task_id=task_id, readings=readings, wrong_programs=tuple(wrong[: limits.max_tests]))
 
 
-def _provenance(row: Mapping[str, Any], docstring: str) -> dict[str, Any]:
+def _provenance(row: Mapping[str, Any], description: str) -> dict[str, Any]:
     kept = {name: row[name] for name in ("difficulty", "cf_contest_id", "cf_index", "cf_rating") if row.get(name)}
     if isinstance(row.get("source"), int):
         kept["judge"] = _JUDGES.get(row["source"], row["source"])
     if isinstance(row.get("time_limit"), Mapping):
         limit = row["time_limit"]
         kept["time_limit_s"] = float(limit.get("seconds") or 0) + float(limit.get("nanos") or 0) / 1e9
-    if "<image>" in docstring:
-        kept["num_images"] = docstring.count("<image>")
+    if "<image>" in description:
+        kept["num_images"] = description.count("<image>")
     return kept
 
 

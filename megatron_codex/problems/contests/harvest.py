@@ -12,9 +12,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from megatron_codex.config.contests import MineConfig, StrategyName
+from megatron_codex.errors import InputError, WorkError
+from megatron_codex.files import atomic_file
 from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.assertions import asserted_examples
 from megatron_codex.problems.contests.journal import SubmissionJournal
@@ -69,6 +72,11 @@ class Harvester:
         told = {"submissions": dict(submissions), "revealed": dict(self._revealed_by)}
         return {**told, "problems": len(self._journal.counts), "complete": self._num_complete}
 
+    def copy_journal(self, path: Path) -> None:
+        """Every submission with its verdict, for the record."""
+        with atomic_file(path) as copy:
+            copy.write(self._journal.path.read_bytes())
+
     def harvest(self, problem: Problem, given: Sequence[str] = ()) -> Harvest:
         """given: programs that the set itself has as wrong. Raises: WorkError when the judge does not answer."""
         own = known_tests(problem)
@@ -112,11 +120,7 @@ class Harvester:
         if whole is None:
             result.num_without_outcome += 1
             return False
-        where = f"{self._config.judge}: {problem.task_id}"
-        if "input" in whole:
-            check_stdio_example(whole, where=where, has_checker=bool(problem.checker.strip()))
-        else:
-            check_io_example(whole, where=where)
+        _check(whole, problem, where=f"{self._config.judge}: {problem.task_id}")
         result.known.append(whole)
         result.revealed_by[strategy] += 1
         return True
@@ -146,6 +150,17 @@ class Harvester:
             raise _Ended("budget used up")
         if self._journal.counts.get(task_id, Counter()).total() >= self._config.budget_per_problem:
             raise _Ended("budget of a problem used up")
+
+
+def _check(example: Example, problem: Problem, *, where: str) -> None:
+    """Raises: WorkError for a test that could not be judged here."""
+    try:
+        if problem.entry_point:
+            check_io_example(example, where=where)
+        else:
+            check_stdio_example(example, where=where, has_checker=bool(problem.checker.strip()))
+    except InputError as error:
+        raise WorkError(f"the judge shows what is no test: {error}") from error
 
 
 def known_tests(problem: Problem) -> tuple[Example, ...]:

@@ -22,6 +22,7 @@ class SubmissionJournal:
 
     def __init__(self, path: Path) -> None:
         """Raises: InputError for a line that is broken in the middle of the file."""
+        self.path = path
         self.keys: dict[tuple[str, str], str] = {}
         """(task_id, SHA-256 of the source) -> key of the submission."""
         self.verdicts: dict[str, SiteVerdict] = {}

@@ -16,7 +16,7 @@ from megatron_codex.problems.contests.readings import function_readings, python3
 from megatron_codex.problems.contests.signatures import parameters_of
 from megatron_codex.problems.contests.solution_class import CLASS, class_of, functions_of_class, method_names
 from megatron_codex.problems.contests.statement_examples import function_examples
-from megatron_codex.problems.contests.statements import docstring_of
+from megatron_codex.problems.contests.statements import docstring_of, text_of
 from megatron_codex.problems.functions import FunctionNode, NotSplit, find_function
 from megatron_codex.tagged import decode
 
@@ -37,7 +37,7 @@ def is_row(row: Mapping[str, Any]) -> bool:
 def candidate_of(row: Mapping[str, Any], limits: Limits, *, where: str) -> Candidate:
     """One problem. Raises: InputError for a row of another form; Rejected."""
     task_id = f"{SOURCE}/{next((row[name] for name in _NAMES if row.get(name)), where.rpartition(':')[2])}"
-    docstring = docstring_of(text_field(row, STATEMENTS, where))
+    statement = text_field(row, STATEMENTS, where)
     programs = python3_programs(_programs(row, where), limits)
     name = _method(row, programs, where)
     _check_signature(programs[0], name)
@@ -47,12 +47,12 @@ def candidate_of(row: Mapping[str, Any], limits: Limits, *, where: str) -> Candi
     except NotSplit as error:
         raise Rejected("referenced", "no solution can be cut", str(error)) from error
     given = function_examples("\n".join(_labelled(row, where)), name, parameters)
-    extra = function_examples(docstring, name, parameters)
-    ways = [limits.chosen([_compared(each, docstring) for each in given or extra])]
-    more = [_compared(each, docstring) for each in extra]
+    extra = function_examples(text_of(statement), name, parameters)
+    ways = [limits.chosen([_compared(each, statement) for each in given or extra])]
+    more = [_compared(each, statement) for each in extra]
     provenance = {key: row[key] for key in ("difficulty", "tags", "url") if row.get(key)}
     readings = function_readings(
-        solutions, name, docstring, ways, more, task_id=task_id, source=SOURCE, provenance=provenance
+        solutions, name, docstring_of(statement), ways, more, task_id=task_id, source=SOURCE, provenance=provenance
     )
     return Candidate(task_id=task_id, readings=readings)
 
@@ -96,12 +96,12 @@ def _labelled(row: Mapping[str, Any], where: str) -> Iterator[str]:
             yield f"Input: {each['input']}\nOutput: {each['output']}\n"
 
 
-def _compared(example: Example, docstring: str) -> Example:
+def _compared(example: Example, statement: str) -> Example:
     if "output" not in example:
         return example
     value = decode(example["output"])
     if isinstance(value, float):
         return {**example, "tolerance": _FLOAT_TOLERANCE}
-    if isinstance(value, list) and "in any order" in docstring:
+    if isinstance(value, list) and "in any order" in statement:
         return {**example, "unordered": True}
     return example

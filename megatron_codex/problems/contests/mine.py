@@ -2,7 +2,7 @@
 
 In: a MineConfig. Out: OUTPUT/problems.jsonl (every reference passes its own tests), without_reference.jsonl (tests, but
 nobody's solution: for sampling and evaluation, not for training), dropped.jsonl, funnel.json, manifest.json, and with a
-judge harvest.jsonl. Codex paper, section 4.1. Memory: a batch of problems, and a hash of each.
+judge harvest.jsonl and submissions.jsonl. Codex paper, section 4.1. Memory: a batch of problems, and a hash of each.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def mine_contests(config: MineConfig) -> Funnel:
     settings = {name: value for name, value in config_to_dict(config).items() if name not in _NOT_THE_WORK}
     fingerprint = {"command": "mine_contests.py", **settings}
     with (
-        unfinished_work(config.output, fingerprint=fingerprint, outputs=[config.output]) as work,
+        unfinished_work(
+            config.output, fingerprint=fingerprint, outputs=[config.output], keep_on_bad_input=True
+        ) as work,
         SubmissionJournal(work.directory / _JOURNAL) as journal,
     ):
         return _mine(config, references, Harvester(judge, journal, config), started_at)
@@ -79,6 +81,8 @@ def _mine(config: MineConfig, references: References, harvester: Harvester | Non
         if references.unused:
             logger.warning("%d references are of no problem of the inputs", len(references.unused))
         funnel = sorter.funnel
+        if harvester:
+            harvester.copy_journal(directory / _JOURNAL)
         write_funnel(directory / "funnel.json", funnel.to_json())
         inputs = [path for path in (*config.input, config.references) if path is not None and path.is_file()]
         counts: dict[str, Any] = {**funnel.counts, "without_reference": funnel.reasons["referenced"][NO_REFERENCE]}

@@ -1,6 +1,6 @@
 """Examples of a function, or of a script, that stand in its statement as text.
 
-In: a statement (statements.docstring_of). Out: examples in tagged JSON. Read are doctest's sessions; a call followed
+In: a statement (statements.text_of). Out: examples in tagged JSON. Read are doctest's sessions; a call followed
 by ==, =>, -> or "returns" and its result; "Input: nums = [2, 7], target = 9  Output: [0, 1]"; and sample inputs and
 outputs below headings. What cannot be read as literals is left out. Codex paper, section 4.1.
 """
@@ -20,11 +20,11 @@ from megatron_codex.problems.contests.values import call_example, different_inpu
 from megatron_codex.problems.functions import NotSplit, parse_source
 from megatron_codex.tagged import NotPlainData
 
+_MAX_LINE_CHARS = 2000
+"""Of a line of which only the beginning may be a literal."""
 _RESULT = r"\s*(?:==|=>|->|→|➞|#\s*=>|(?:should\s+)?returns?:?|#\s*returns?)\s*(?P<result>\S.*)"
-_LABELLED = re.compile(
-    r"^\W*Input\W*?:\W*?\s*(?P<input>\S.*?)\s*^\W*Output\W*?:\W*?[ \t]*\n?[ \t]*(?P<output>\S.*?)[ \t]*$",
-    re.MULTILINE | re.DOTALL | re.IGNORECASE,
-)
+_LABEL = re.compile(r"[^\w\n]{0,8}(?P<kind>input|output)[^\w\n:]{0,8}:[*_`]{0,4}(?P<rest>.*)", re.IGNORECASE)
+_MAX_INPUT_LINES = 20
 _ASSIGNMENT = re.compile(r"(?:^|,)\s*([A-Za-z_]\w*)\s*=(?!=)")
 _HEADING = re.compile(
     r"^[\s#*_-]*(?:(?P<sample>sample|example)s?\s*)?(?P<kind>input|output)\s*(?:#?\d+|\(stdin\))?[\s:*_-]*$",
@@ -91,12 +91,26 @@ def _example(source: str, result: str, entry_point: str, *, raises: str = "") ->
 
 
 def _labelled(statement: str, parameters: Sequence[str]) -> Iterator[Example]:
-    for match in _LABELLED.finditer(statement):
+    for given, wanted in _labelled_texts(statement.split("\n")):
         try:
-            args = _arguments(match["input"], parameters)
-            yield call_example(args, {}, value_of(_first_literal(match["output"])))
+            yield call_example(_arguments(given, parameters), {}, value_of(_first_literal(wanted)))
         except (ValueError, NotPlainData):
             continue
+
+
+def _labelled_texts(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """("nums = [2, 7], target = 9", "[0, 1]"): what stands behind "Input:" and behind "Output:" on a line below it."""
+    given: list[str] = []
+    for number, line in enumerate(lines):
+        label = _LABEL.match(line)
+        if label is None:
+            given = [*given, line] if given and len(given) < _MAX_INPUT_LINES else []
+        elif label["kind"].lower() == "input":
+            given = [label["rest"]]
+        elif given:
+            below = lines[number + 1] if number + 1 < len(lines) else ""
+            yield "\n".join(given).strip(), (label["rest"].strip() or below).strip()
+            given = []
 
 
 def _arguments(text: str, parameters: Sequence[str]) -> list[Any]:
@@ -135,6 +149,8 @@ def _closing(line: str, begin: int) -> int:
 
 def _first_literal(text: str) -> str:
     """The longest beginning of a line that is a literal: what follows it is prose."""
+    if len(text) > _MAX_LINE_CHARS:
+        return text
     ends = [len(text), *(match.start() for match in re.finditer(r"\s|[.,;](?=\s|$)|#|//", text))]
     for end in sorted(set(ends), reverse=True):
         try:

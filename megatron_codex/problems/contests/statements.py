@@ -28,14 +28,18 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 def docstring_of(statement: str) -> str:
     """The text of a docstring; "" for a statement that says nothing."""
+    return clean_docstring("\n" + _wrapped(text_of(statement)))
+
+
+def text_of(statement: str) -> str:
+    """The statement without its markup, lines as they are."""
     text = statement.replace("\r\n", "\n").replace("\r", "\n")
     if _HTML.search(text):
         text = _text_of_html(text)
     text = _COMMENT.sub("", text.replace("\xa0", " "))
     text = _LINK_TARGET.sub("", _LINK.sub(r"\1", text))
     text = _DOLLARS.sub(lambda match: _plain_tex(next(filter(None, match.groups()))), text)
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in text.split("\n")))
-    return clean_docstring("\n" + _wrapped(text))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in text.split("\n")))
 
 
 def _text_of_html(text: str) -> str:
@@ -79,12 +83,13 @@ def _plain_tex(formula: str) -> str:
 
 
 def _wrapped(text: str) -> str:
-    """Long lines of prose broken; a line without blanks, or between fences, is no prose."""
+    """Long lines of prose broken: what is indented, fenced, or has fewer letters than other signs, is none."""
     lines, fenced = [], False
     for line in text.split("\n"):
         fenced ^= line.lstrip().startswith("```")
-        if len(line) <= _WIDTH or fenced or line.startswith((" ", "\t", ">>>")):
-            lines.append(line)
-        else:
+        is_prose = 2 * sum(map(str.isalpha, line)) > len(line) and not line.startswith((" ", "\t", ">>>"))
+        if len(line) > _WIDTH and is_prose and not fenced:
             lines += textwrap.wrap(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
+        else:
+            lines.append(line)
     return "\n".join(lines)

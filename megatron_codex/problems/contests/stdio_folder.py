@@ -13,7 +13,7 @@ from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected
 from megatron_codex.problems.contests.readings import python3_programs, script_readings
 from megatron_codex.problems.contests.statement_examples import script_examples
-from megatron_codex.problems.contests.statements import docstring_of
+from megatron_codex.problems.contests.statements import docstring_of, text_of
 
 _STATEMENTS = ("statement", "problem", "question", "README", "description")
 _TEXTS = (".md", ".txt", ".html", "")
@@ -29,14 +29,16 @@ def is_problem_folder(folder: Path) -> bool:
 def candidate_of(folder: Path, limits: Limits) -> Candidate:
     """One problem. task_id: the folder's name. Raises: Rejected."""
     statement = _statement(folder)
-    docstring = docstring_of(_read(statement)) if statement else ""
-    if not docstring:
+    text = _read(statement) if statement else ""
+    if not text.strip():
         raise Rejected("usable", "no statement")
     tests = limits.chosen(_examples(folder, limits))
     programs = [*sorted(folder.glob("solution.py")), *sorted(folder.glob("solutions/*.py"))]
     solutions = python3_programs([_read(path) for path in programs], limits)
-    extra = script_examples(docstring)
-    readings = script_readings(solutions, docstring, tests, extra, task_id=folder.name, source=folder.parent.name)
+    extra = script_examples(text_of(text))
+    readings = script_readings(
+        solutions, docstring_of(text), tests, extra, task_id=folder.name, source=folder.parent.name
+    )
     return Candidate(task_id=folder.name, readings=readings)
 
 

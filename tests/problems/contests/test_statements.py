@@ -44,9 +44,10 @@ def test_html_becomes_text() -> None:
         ("See [Bob](https://x.org) and [Al][al].\n\n[al]: https://y.org", "See Bob and Al."),
         ("a\r\n\r\n\r\n\r\nb  \r\n", "a\n\nb"),
         ("word " * 30, ("word " * 20).strip() + "\n" + ("word " * 10).strip()),
+        ("1 " * 60, ("1 " * 60).strip()),
         ("```\n" + "x " * 60 + "\n```", "```\n" + ("x " * 60).strip() + "\n```"),
     ],
-    ids=["comparison", "tex", "codeforces", "money", "links", "line ends", "wrapped", "fenced"],
+    ids=["comparison", "tex", "codeforces", "money", "links", "line ends", "wrapped", "numbers", "fenced"],
 )
 def test_markup_is_taken_off(statement: str, text: str) -> None:
     assert docstring_of(statement) == text
