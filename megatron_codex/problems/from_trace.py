@@ -52,9 +52,9 @@ def make_problems(outcome: Outcome, project: Project, trace: Trace, config: Trac
     functions = _extract(outcome, _capturable(outcome, trace.functions), project, config)
     replayed = _replay(outcome, with_items(functions, num_workers=config.workers or _num_cores()), open_pool)
     strong = _choose_tests(outcome, replayed, config)
-    unstable = find_unstable([function for function, _ in strong], open_pool, num_repeats=config.num_replays - 1)
+    unstable = find_unstable([function for function, _, _ in strong], open_pool, num_repeats=config.num_replays - 1)
     problems = []
-    for index, (function, strength) in enumerate(strong):
+    for index, (function, strength, passing) in enumerate(strong):
         if index in unstable:
             outcome.drop(function.traced, "deterministic", _fault_reason(unstable[index], "varies"), unstable[index])
             continue
@@ -65,6 +65,8 @@ def make_problems(outcome: Outcome, project: Project, trace: Trace, config: Trac
             outcome.drop(function.traced, "problems", "too few different outcomes")
         elif strength["mutation_score"] < config.min_mutation_score:
             outcome.drop(function.traced, "problems", "weak tests", f"mutation score {strength['mutation_score']}")
+        elif passing:
+            outcome.drop(function.traced, "problems", "weak tests", f"{passing[0]} passes")
         else:
             problems.append(build_problem(function, project, strength))
     kept, merged = merge_duplicates(problems, open_pool)
@@ -132,8 +134,8 @@ def _replay(outcome: Outcome, functions: Sequence[ExtractedFunction], open_pool:
 
 def _choose_tests(
     outcome: Outcome, functions: Sequence[ExtractedFunction], config: TraceConfig
-) -> list[tuple[ExtractedFunction, Report]]:
-    """The functions with the examples that become their tests, and how strong these are."""
+) -> list[tuple[ExtractedFunction, Report, list[str]]]:
+    """The functions with the examples that become their tests, how strong these are, which trivial bodies pass them."""
     num_workers = config.workers or _num_cores()
     strengths = measure_strengths(functions, num_mutants=config.num_mutants, num_workers=num_workers)
     kept = []
@@ -147,7 +149,8 @@ def _choose_tests(
         examples = [function.examples[place] for place in pure]
         chosen = choose_tests(examples, strength, config.max_examples)
         report = strength.report(chosen, range(min(config.max_examples, len(examples))))
-        kept.append((replace(function, examples=[examples[place] for place in chosen]), report))
+        tested = replace(function, examples=[examples[place] for place in chosen])
+        kept.append((tested, report, strength.passed_by(chosen)))
     return kept
 
 

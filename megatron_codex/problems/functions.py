@@ -71,6 +71,19 @@ def find_function(source: str, name: str) -> FunctionNode:
     return nodes[-1]
 
 
+def find_dotted(tree: ast.Module, name: str) -> FunctionNode | ast.ClassDef:
+    """What `function` or `Class.method` names, the last if there are several. Raises NotSplit when there is none."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    body, found = tree.body, None
+    for part in name.split("."):
+        found = next((each for each in reversed(body) if isinstance(each, kinds) and each.name == part), None)
+        if found is None:
+            raise NotSplit(f"no function {name}")
+        body = found.body
+    assert found is not None
+    return found
+
+
 def first_line(node: ast.stmt) -> int:
     """Line number, from 1, of a statement's first line, decorators included."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from megatron_codex.problems.functions import FunctionNode, NotSplit, docstring_node, parse_source
+from megatron_codex.problems.functions import FunctionNode, docstring_node, find_dotted, parse_source
 from megatron_codex.problems.mutation_operators import OPERATORS
 
 
@@ -41,7 +41,7 @@ def make_mutants(source: str, *, name: str = "", limit: int | None = None, seed:
     tree = parse_source(source)
     seen: set[bytes | None] = {None, _bytecode(ast.unparse(tree))}
     mutants: list[Mutant] = []
-    for edit in _spread(_edits(_named(tree, name)), random.Random(seed)):
+    for edit in _spread(_edits(find_dotted(tree, name) if name else tree), random.Random(seed)):
         if len(mutants) == limit:
             break
         text = edit.rendered(tree)
@@ -91,18 +91,6 @@ def _edits(root: ast.AST) -> dict[str, list[_Edit]]:
         for name, operator in OPERATORS.items():
             edits[name] += [_Edit(name, line, holder, field, place, new) for new in operator(node, arguments)]
     return edits
-
-
-def _named(tree: ast.Module, name: str) -> ast.AST:
-    """The function of a dotted name, the last if there are several."""
-    node: ast.AST = tree
-    for part in name.split(".") if name else []:
-        kinds = (*FunctionNode.__args__, ast.ClassDef)
-        inside = [each for each in getattr(node, "body", ()) if isinstance(each, kinds) and each.name == part]
-        if not inside:
-            raise NotSplit(f"no function {name}")
-        node = inside[-1]
-    return node
 
 
 def _arguments(root: ast.AST) -> list[str]:

@@ -7,6 +7,7 @@ outcome it changes, or that it does not survive in ten times the CPU time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from megatron_codex.problems.extract import ExtractedFunction
 from megatron_codex.problems.jailed_calls import Heard, JailedCalls
 from megatron_codex.problems.mutants import make_mutants
 from megatron_codex.problems.observed_program import OBSERVE, Observed
+from megatron_codex.problems.trivial import expression_of, trivial_bodies
 from megatron_codex.sandbox.canonical import canonical_text
 from megatron_codex.tagged import NotPlainData, decode, encode
 
@@ -36,8 +38,9 @@ class Strength:
     reads: list[frozenset[str]] = field(default_factory=list)
     """What the call looked at besides its arguments: "the clock", "the environment", "random numbers", "files"."""
     kills: list[frozenset[int]] = field(default_factory=list)
-    """Numbers of the mutants that the example tells from the function."""
+    """Numbers of the mutants that the example tells from the function, and after them those of the trivial bodies."""
     num_mutants: int = 0
+    trivial: tuple[str, ...] = ()
     branches: frozenset[tuple[str, int]] = frozenset()
     """The conditional jumps of the code that ran."""
 
@@ -68,7 +71,14 @@ class Strength:
         }
 
     def killed_by(self, places: Sequence[int]) -> set[int]:
-        return set().union(*(self.kills[place] for place in places))
+        """Mutants only."""
+        killed: set[int] = set().union(*(self.kills[place] for place in places))
+        return {number for number in killed if number < self.num_mutants}
+
+    def passed_by(self, places: Sequence[int]) -> list[str]:
+        """Names of the trivial bodies that pass all these examples."""
+        killed: set[int] = set().union(*(self.kills[place] for place in places))
+        return [name for number, name in enumerate(self.trivial, self.num_mutants) if number not in killed]
 
     def mutation_score(self, places: Sequence[int]) -> float:
         """Killed / made; 1 where no mutant can be made."""
@@ -104,12 +114,21 @@ def _measure(function: ExtractedFunction, jailed: JailedCalls, num_mutants: int)
     killers: list[set[int]] = [set() for _ in examples]
     timeout_s = _MUTANT_S + _MUTANT_FACTOR * plain.cpu_s
     mutants = make_mutants(function.source, name=function.entry_point, limit=num_mutants)
-    for number, mutant in enumerate(mutants):
-        heard = _run(observed.source(mutant.source), jailed, len(examples), timeout_s=timeout_s)
+    trivial = trivial_bodies(function.prompt, function.parts.body, function.entry_point, _expected(examples))
+    programs = [mutant.source for mutant in mutants] + [function.prompt + body for body in trivial.values()]
+    for number, program in enumerate(programs):
+        heard = _run(observed.source(program), jailed, len(examples), timeout_s=timeout_s)
         for place in _killing(examples, plain, heard):
             killers[place].add(number)
     strength.kills, strength.num_mutants = list(map(frozenset, killers)), len(mutants)
+    strength.trivial = tuple(trivial)
     return strength
+
+
+def _expected(examples: Sequence[Example]) -> list[str]:
+    """The result that comes most often: what a constant function would give."""
+    outputs = Counter(expression_of(example["output"]) for example in examples if "output" in example)
+    return [text for text, _ in outputs.most_common(1) if text]
 
 
 def _run(source: str, jailed: JailedCalls, num_calls: int, *, timeout_s: float, watch: bool = False) -> Heard:

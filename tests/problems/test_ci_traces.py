@@ -293,7 +293,11 @@ def test_equal_programs_count_once() -> None:
         return result
 
     known: set[str] = set()
-    first, copy, other = outcome("a", body="1"), outcome("b", body="1"), outcome("a", "c", body="2")
+    first, copy, other = (
+        outcome("a", body="    return 1\n"),
+        outcome("b", body="    return 1\n"),
+        outcome("a", "c", body="    return 2\n"),
+    )
     for each in (first, copy, other):
         drop_duplicates(each, known)
     assert [[problem.task_id for problem in each.problems] for each in (first, copy, other)] == [["a"], [], ["c"]]

@@ -16,6 +16,8 @@ from megatron_codex.errors import InputError
 from megatron_codex.problems.filter import filter_problems
 from megatron_codex.problems.funnel import Funnel
 from megatron_codex.problems.readers import read_problems
+from megatron_codex.problems.refusals import is_allowed
+from megatron_codex.problems.trivial import trivial_bodies
 from megatron_codex.records import Verdict
 from megatron_codex.sandbox.pool import JudgePool
 
@@ -25,7 +27,7 @@ RANDOM = "    import random\n    return x + 1 if random.random() < 0.5 else x\n"
 
 
 def _problem(task_id: str, **fields: Any) -> dict[str, Any]:
-    test = "def check(candidate):\n    assert candidate(1) == 2\n"
+    test = "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(4) == 5\n"
     row = {"task_id": task_id, "prompt": PROMPT, "entry_point": "f", "canonical_solution": RIGHT, "test": test}
     return {**row, **fields}
 
@@ -48,6 +50,7 @@ PROBLEMS = [
     _problem("unsampled"),
     _problem("untested", test=""),
     _problem("slow"),
+    _problem("weak", test="def check(candidate):\n    assert candidate(1) == candidate(1) == 2\n"),
 ]
 # Each random sample keeps its verdict for three repeats with probability 1/4; all twenty do with 4 ** -20.
 SAMPLES = [
@@ -61,6 +64,7 @@ SAMPLES = [
     _sample("broken", RIGHT),
     _sample("untested", RIGHT),
     _sample("slow", LOOP),
+    _sample("weak", RIGHT),
 ]
 
 
@@ -99,6 +103,7 @@ def test_the_others_are_dropped_with_their_reason(filtered: tuple[Path, Funnel])
         "unsampled": "no samples",
         "untested": "no tests",
         "slow": "unsolved",
+        "weak": "weak tests",
     }
 
 
@@ -106,8 +111,9 @@ def test_funnel_adds_up(filtered: tuple[Path, Funnel]) -> None:
     output, funnel = filtered
     written = json.loads((output / "funnel.json").read_text())
     assert written["counts"] == funnel.counts
-    assert funnel.counts["problems"] == 8
-    assert funnel.counts["sampled"] == 6
+    assert funnel.counts["problems"] == 9
+    assert funnel.counts["sampled"] == 7
+    assert "weak tests" in (output / "funnel.svg").read_text()
     before = funnel.counts["problems"]
     for stage in funnel.stages[1:]:
         before -= funnel.reasons[stage].total()
@@ -123,7 +129,57 @@ def test_every_judged_sample_has_a_verdict_for_each_repeat(filtered: tuple[Path,
     assert all(row["isolation"].startswith("A: ") for row in rows)
     slow = [row for row in _rows(filtered[0] / "results.jsonl") if row["task_id"] == "slow"]
     assert {row["verdict"] for row in slow} == {"timeout"}
-    assert not [row for row in _rows(filtered[0] / "results.jsonl") if row["task_id"] == "broken"]
+    assert not [row for row in _rows(filtered[0] / "results.jsonl") if row["task_id"] in ("broken", "weak")]
+
+
+def test_weak_tests_may_be_kept_and_licences_and_benchmarks_decide_first(tmp_path: Path, isolation: None) -> None:
+    benchmark = (
+        "".join(f"    total{number} = x * {number} + offset{number}\n" for number in range(9)) + "    return 1\n"
+    )
+    problems = [
+        PROBLEMS[-1] | {"licence": "MIT License"},
+        _problem("copied", canonical_solution=benchmark, licence="MIT"),
+        _problem("bought", licence="Proprietary"),
+        _problem("unlicensed"),
+    ]
+    config = FilterConfig(
+        problems=_write(tmp_path / "p.jsonl", problems),
+        samples=_write(tmp_path / "s.jsonl", [_sample("weak", RIGHT), _sample("bought", RIGHT)]),
+        output=tmp_path / "output",
+        licences=("mit", "BSD-3-Clause"),
+        decontaminate=(_write(tmp_path / "b.jsonl", [_problem("Bench/1", canonical_solution=benchmark)]),),
+        drop_weak_tests=False,
+        repeats=1,
+        workers=1,
+    )
+    funnel = filter_problems(config)
+    assert funnel.reasons["allowed"] == {"licence": 2, "benchmark": 1}
+    assert funnel.counts["solved"] == 1
+    details = {row["task_id"]: row["detail"] for row in _rows(tmp_path / "output" / "dropped.jsonl")}
+    assert details == {"copied": "Bench/1 (exact)", "bought": "Proprietary", "unlicensed": "none named"}
+
+
+@pytest.mark.parametrize(
+    ("licence", "allowed"),
+    [
+        ("MIT", True), ("MIT License", True), ("The MIT License  (MIT)", True), ("mit", True), ("", False),
+        ("BSD License", False), ("BSD-3-Clause", True), ("New BSD License", True), ("GPL-3.0-only", False),
+        ("MIT OR GPL-3.0-only", True), ("MIT AND GPL-3.0-only", False), ("(MIT AND BSD-3-Clause) OR GPL-2.0", True),
+        ("GPL-3.0-only AND (MIT OR BSD-3-Clause)", False), ("MIT AND (GPL-3.0-only OR BSD-3-Clause)", True),
+        ("MIT License, BSD 3-Clause", True), ("MIT License, BSD License", False), ("MITRE", False),
+    ],
+)  # fmt: skip
+def test_licences_are_taken_by_their_names_and_expressions(licence: str, allowed: bool) -> None:
+    assert is_allowed(licence, {"mit", "bsd-3-clause"}) == allowed
+
+
+def test_trivial_bodies_are_not_the_solution_itself() -> None:
+    prompt = 'class A:\n    def m(self, x, *more, y=1):\n        """Say it."""\n'
+    bodies = trivial_bodies(prompt, "        return len(x)\n", "A.m", ["'a'"])
+    assert {"return None", "return self", "return x", "return more", "return y", "return 'a'"} <= set(bodies)
+    assert bodies["return x"] == "        return x\n"
+    assert "return len(self)" in bodies
+    assert "return len(self)" not in trivial_bodies(prompt, "        return len(self)\n", "A.m")
 
 
 def test_a_fault_of_the_sandbox_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolation: None) -> None:
@@ -216,7 +272,7 @@ def test_the_command(tmp_path: Path, isolation: None) -> None:
     run = subprocess.run([*command, "--repeats", "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
-        "problems 2 -> sampled 2 -> judged 2 -> reference_passes 2 -> stable 2 -> solved 1",
+        "problems 2 -> allowed 2 -> sampled 2 -> judged 2 -> reference_passes 2 -> strong 2 -> stable 2 -> solved 1",
         "dropped before solved: 1 unsolved",
     ]
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("isolation")
 
 def _function(source: str, *examples: Example, context: str = "") -> ExtractedFunction:
     return ExtractedFunction(
-        traced=TracedFunction(file="m.py", name="f", line=1),
+        traced=TracedFunction(file="m.py", qualname="f", line=1),
         module="m",
         entry_point="f",
         kind="function",
@@ -63,7 +63,9 @@ def test_kills_agree_with_the_judge() -> None:
         passed = {index: verdict.passed for index, verdict in pool.judge(programs)}
     for place in range(len(_SIGN_CALLS)):
         failed = {number for number in range(len(mutants)) if not passed[place * len(mutants) + number]}
-        assert strength.kills[place] == failed
+        assert strength.killed_by([place]) == failed
+    assert strength.trivial and strength.passed_by([0, 1]) == ["return 'more'"]
+    assert strength.passed_by(range(4)) == []
     assert 0 < len(strength.kills[0]) < len(strength.killed_by(range(4)))
 
 
@@ -76,9 +78,9 @@ def test_only_what_the_assertions_see_kills() -> None:
     raising = "def f(x):\n    raise KeyError('a' + str(x))\n"
     (strength,) = _measure(_function(raising, _call(1, raises="KeyError")))
     mutants = make_mutants(_function(raising).source, name="f", limit=30)
-    names = {mutants[number].source.partition("raise ")[2] for number in strength.kills[0]}
+    names = {mutants[number].source.partition("raise ")[2] for number in strength.killed_by([0])}
     assert "KeyError(str(x))\n" not in names
-    assert any("pass" in mutants[number].source for number in strength.kills[0])
+    assert any("pass" in mutants[number].source for number in strength.killed_by([0]))
 
 
 def test_a_mutant_without_end_is_killed_by_the_call_in_which_it_is_stopped() -> None:
