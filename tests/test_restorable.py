@@ -77,7 +77,7 @@ def _find(module: str, name: str) -> Any:
     return object_at(module, name)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__} {value!r}".partition(" at 0x")[0])
 def test_there_and_back_and_as_source(value: Any) -> None:
     form = json.loads(json.dumps(encode_restorable(value)))
     back = decode_restorable(form, _find)
@@ -102,7 +102,9 @@ def test_arrays(shape: tuple[int, ...]) -> None:
         assert made.dtype == array.dtype and made.shape == shape and (made == array).all()
 
 
-@pytest.mark.parametrize("iterator", [iter([1, 2, 3]), iter((1, 2, 3)), iter(range(1, 4)), iter("1é2")], ids=repr)
+@pytest.mark.parametrize(
+    "iterator", [iter([1, 2, 3]), iter((1, 2, 3)), iter(range(1, 4)), iter("1é2")], ids=lambda each: type(each).__name__
+)
 def test_iterators_are_not_consumed(iterator: Any) -> None:
     next(iterator)
     form = encode_restorable(iterator)
