@@ -83,6 +83,12 @@ def parts_of(value: Any) -> list[Any]:
     return list(fields_of(value).values()) if way == "O" else []
 
 
+def is_iterator(kind: type) -> bool:
+    """Whether a class has __next__, without asking its metaclass."""
+    bases = type.__dict__["__mro__"].__get__(kind)
+    return any("__next__" in type.__dict__["__dict__"].__get__(base) for base in bases)
+
+
 def fields_of(value: Any) -> dict[str, Any]:
     """The state of an object of a class with a plain layout, read past its own descriptors. Raises: NotPlainData."""
     kind = type(value)

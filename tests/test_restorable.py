@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from megatron_codex.problems.restorable_source import names_in, restorable_source
-from megatron_codex.restorable_objects import Named, decode_restorable, encode_restorable, object_at
+from megatron_codex.restorable_objects import Named, decode_restorable, encode_restorable, is_iterator, object_at
 from megatron_codex.tagged import NotPlainData
 
 UTC = datetime.timezone.utc  # noqa: UP017
@@ -203,6 +203,11 @@ def test_no_form_and_no_code_of_the_project(name: str) -> None:
 def test_state_is_read_past_the_classes_own_methods() -> None:
     form = encode_restorable(Hostile())
     assert form == {"O": [__name__, "Hostile", [["kept", 1]]]}
+
+
+def test_asking_for_an_iterator_asks_no_metaclass() -> None:
+    assert is_iterator(type(iter([]))) and is_iterator(type(zip()))
+    assert not is_iterator(_of_hostile_meta()) and not is_iterator(list)
 
 
 def test_looking_makes_no_object_that_dies() -> None:

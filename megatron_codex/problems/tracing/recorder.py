@@ -15,6 +15,7 @@ from megatron_codex.problems.tracing.exceptions import describe_exception
 from megatron_codex.problems.tracing.kinds import is_coroutine, is_generator, kind_of
 from megatron_codex.problems.tracing.origins import Origins
 from megatron_codex.problems.tracing.records import RecordFile
+from megatron_codex.restorable_objects import is_iterator
 from megatron_codex.tagged import NotPlainData
 
 _LOOKS_PER_SAMPLE = 10
@@ -60,7 +61,7 @@ class Pending:
 
 def _may_change(kind: type) -> bool:
     """An iterator changes too, but that is what it is for."""
-    return id(kind) not in _UNCHANGEABLE and not hasattr(kind, "__next__")
+    return id(kind) not in _UNCHANGEABLE and not is_iterator(kind)
 
 
 class Recorder:
@@ -133,7 +134,7 @@ class Recorder:
             outcome = {"iterator": pending.items} if pending.samples.is_generator else {"output": form_of(value)}
         except NotPlainData as error:
             self._note(pending.samples, "result", error)
-            if not hasattr(type(value), "__next__"):
+            if not is_iterator(type(value)):
                 return
             outcome = {"iterator": None}  # looking at its items would take them from the project
         self._finish(pending, outcome)
