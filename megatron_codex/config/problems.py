@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,11 @@ class TraceConfig:
     """Memory of all processes of one test suite together, in bytes."""
     num_samples: int = 50
     """Calls with different arguments recorded of a function; then the tracer stops looking at it."""
+    libraries: tuple[str, ...] = ()
+    """Whose functions the tracer records besides the project's own: dependencies, stdlib. The funnel counts them; no
+    problem is made of them yet."""
+    builtins: tuple[str, ...] = ()
+    """Functions without Python code that it records too, as math.gcd; calls from C code are missed."""
     max_examples: int = 10
     """Calls of a function that become its unit tests."""
     min_outcomes: int = 2
@@ -75,7 +81,7 @@ class TraceConfig:
 
     def __post_init__(self) -> None:
         faults = below(self, 1, "num_samples", "max_examples", "min_outcomes", "max_context_lines", "max_body_lines")
-        faults += below(self, 1, "num_mutants")
+        faults += below(self, 1, "num_mutants") + _unknown_libraries(self.libraries) + _no_builtins(self.builtins)
         if not 0 <= self.min_mutation_score <= 1:
             rule, remedy = "must be from 0 to 1", "0.2 drops the weakest only"
             faults.append(Fault(field="min_mutation_score", value=self.min_mutation_score, rule=rule, remedy=remedy))
@@ -95,6 +101,21 @@ class TraceConfig:
                 )
             )
         raise_faults(faults)
+
+
+def _unknown_libraries(names: tuple[str, ...]) -> list[Fault]:
+    rule, remedy = "must be dependencies or stdlib", "mend it"
+    known = ("dependencies", "stdlib")
+    return [Fault(field="libraries", value=name, rule=rule, remedy=remedy) for name in names if name not in known]
+
+
+def _no_builtins(names: tuple[str, ...]) -> list[Fault]:
+    rule, remedy = "must be a function of a module of the standard library", "name it as math.gcd"
+    return [
+        Fault(field="builtins", value=name, rule=rule, remedy=remedy)
+        for name in names
+        if "." not in name or name.partition(".")[0] not in sys.stdlib_module_names
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,8 @@ def _run_suite(project: Project, suite: Suite, workspace: Path, config: TraceCon
         num_samples=config.num_samples,
         timeout_s=config.timeout_s,
         memory_bytes=config.memory_bytes,
+        libraries=config.libraries,
+        builtins=config.builtins,
     )
 
 
@@ -118,6 +120,7 @@ def _facts_of(trace: Trace) -> dict[str, Any]:
         "missing_modules": list(trace.missing_modules),
         "num_malformed_records": trace.num_malformed_records,
         "num_calls": sum(function.num_calls for function in trace.functions),
+        "engine": trace.engine,
         "num_pairs": sum(len(function.examples) for function in trace.functions),
         "isolation": trace.isolation,
     }

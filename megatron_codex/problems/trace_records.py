@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from megatron_codex.problems.tracing.kinds import KINDS
-from megatron_codex.problems.tracing.origins import PROJECT
 from megatron_codex.restorable_objects import decode_restorable
 from megatron_codex.tagged import NotPlainData
 
@@ -55,14 +54,6 @@ class TracedFunction:
     def name(self) -> str:
         """Without that of its class."""
         return self.qualname.rpartition(".")[2]
-
-    @property
-    def refused(self) -> str:
-        """Why it is no plain function of the project's: its kind, or its origin; "" for one that is."""
-        if self.origin != PROJECT:
-            return "of a library"
-        is_bound = self.kind in ("staticmethod", "classmethod", "property")
-        return "" if self.kind == "function" else "method" if is_bound else self.kind
 
 
 class RecordReader:

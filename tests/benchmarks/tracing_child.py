@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from megatron_codex.problems.tracing.kinds import is_generator
 from megatron_codex.problems.tracing.suites import RUNNERS
 from megatron_codex.problems.tracing.tracer import Tracer, engines_here
 
@@ -30,7 +31,7 @@ class Pickling:
     def __init__(self, root: str) -> None:
         self._root = root + os.sep
         self._stack: list[tuple[FrameType, bytes | None]] = []
-        self.pairs: set[tuple[str, bytes, bytes]] = set()
+        self.pairs: dict[str, set[tuple[bytes, bytes]]] = {}
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if event not in ("call", "return") or not frame.f_code.co_filename.startswith(self._root):
@@ -42,8 +43,9 @@ class Pickling:
         elif self._stack and self._stack[-1][0] is frame:
             arguments = self._stack.pop()[1]
             result = _pickled(argument)
-            if arguments is not None and result is not None:
-                self.pairs.add((frame.f_code.co_qualname, arguments, result))
+            # What a generator yields is no result: it is pickled as well, for the callback cannot tell, but no pair.
+            if arguments is not None and result is not None and not is_generator(frame.f_code):
+                self.pairs.setdefault(frame.f_code.co_qualname, set()).add((arguments, result))
 
 
 def _pickled(value: Any) -> bytes | None:
@@ -79,7 +81,7 @@ def _ways(way: str, project: Path, scratch: Path) -> Callable[[Any], tuple[dict[
         sys.setprofile(callback)
         result = run(lambda: sys.setprofile(callback))
         sys.setprofile(None)
-        return result, lambda: len(callback.pairs)
+        return result, lambda: sum(min(_NUM_SAMPLES, len(pairs)) for pairs in callback.pairs.values())
 
     def traced(run: Any) -> tuple[dict[str, int], Callable[[], int]]:
         tracer = Tracer(str(project), scratch / "trace.jsonl", num_samples=_NUM_SAMPLES, engine=way)

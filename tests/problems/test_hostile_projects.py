@@ -31,6 +31,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, outside: Path, isolation:
             output=base / f"output_{timeout_s}",
             timeout_s=timeout_s,
             num_replays=2,
+            num_mutants=2,
             workers=2,
         )
         found |= {outcome.path.name: outcome for outcome in trace_projects(config)}

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from megatron_codex.problems.tracing.calls import call_arguments, check_size
-from megatron_codex.problems.tracing.origins import is_test_file
+from megatron_codex.problems.tracing.builtin_calls import NoBuiltinError
+from megatron_codex.problems.tracing.calls import LIMITS, _measure, call_arguments, check_size, measure_plain
+from megatron_codex.problems.tracing.exceptions import describe_exception
+from megatron_codex.problems.tracing.origins import Origins, is_test_file
 from megatron_codex.problems.tracing.tracer import Tracer, engines_here
 from megatron_codex.tagged import NotPlainData
 
@@ -202,6 +204,83 @@ def test_code_outside_the_library_is_not_looked_at(
     assert [each["kind"] for each in record(scope["f"])] == ["start", "end"]
 
 
+def test_libraries_are_recorded_where_asked(tmp_path: Path, lib: ModuleType) -> None:
+    import colorsys
+
+    found = {}
+    for libraries in ((), ("stdlib",)):
+        tracer = Tracer(str(tmp_path / "project"), tmp_path / str(len(libraries)), num_samples=5, libraries=libraries)
+        outer = sys.getprofile()
+        tracer.start()
+        colorsys.rgb_to_yiq(1.0, 1.0, 1.0)
+        lib.plain(1)
+        tracer.finish(exit_code=0)
+        sys.setprofile(outer)
+        lines = (tmp_path / str(len(libraries))).read_text().splitlines()
+        functions = [each for each in map(json.loads, lines) if each["kind"] == "function"]
+        found[libraries] = [(each["origin"], each["file"], each["name"]) for each in functions]
+    assert found[()] == [("project", "lib.py", "plain")]
+    assert set(found["stdlib",]) >= {("project", "lib.py", "plain"), ("stdlib", "colorsys.py", "rgb_to_yiq")}
+
+
+def test_a_file_of_a_distribution_has_its_name_and_version(tmp_path: Path) -> None:
+    from importlib.metadata import version
+
+    import yaml
+
+    for libraries, expected in ((("dependencies",), (f"PyYAML {version('pyyaml')}", "yaml/__init__.py")), ((), None)):
+        assert Origins(str(tmp_path), libraries).of_file(yaml.__file__) == expected
+
+
+def test_builtins_are_recorded_by_wrappers(tmp_path: Path) -> None:
+    import math
+
+    tracer = Tracer(str(tmp_path), tmp_path / "out", num_samples=5, builtins=["math.gcd", "math.sqrt"])
+    original, outer = math.gcd, sys.getprofile()
+    tracer.start()
+    assert math.gcd(4, 6) == 2
+    with pytest.raises(ValueError):
+        math.sqrt(-1)
+    tracer.finish(exit_code=0)
+    sys.setprofile(outer)
+    assert math.gcd is original
+    records = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert _samples(records, "math.gcd") == [([4, 6], {}, 2)]
+    assert _samples(records, "math.sqrt") == [([-1], {}, "ValueError")]
+    assert {each["function_kind"] for each in records if each["kind"] == "function"} == {"builtin"}
+
+
+@pytest.mark.parametrize("name", ["math.nothing", "no_such_module.f", "math.pi", "gcd"])
+def test_what_is_no_builtin_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(NoBuiltinError, match=name):
+        Tracer(str(tmp_path), tmp_path / "out", num_samples=5, builtins=[name])
+
+
+class Told(Exception):
+    def __str__(self) -> str:
+        raise BaseException("the project's code ran")
+
+
+class Shown:
+    __repr__ = __str__ = Told.__str__
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (KeyError("k"), {"raises": "KeyError", "message": "'k'"}),
+        (ValueError("x" * 600), {"raises": "ValueError", "message": "x" * 500}),
+        (OSError(2, "No such file", "a"), {"raises": "FileNotFoundError", "message": "[Errno 2] No such file: 'a'"}),
+        (OSError(2, "No such file", Shown()), {"raises": "FileNotFoundError"}),
+        (ValueError(Shown()), {"raises": "ValueError"}),
+        (Told("x"), {"raises": "Told"}),
+    ],
+    ids=lambda value: value["raises"] if isinstance(value, dict) else "",
+)
+def test_exceptions_are_described_without_their_own_code(error: BaseException, expected: dict[str, str]) -> None:
+    assert describe_exception(error) == expected
+
+
 def _make(source: str) -> Any:
     scope: dict[str, Any] = {"MARK": object()}
     exec(source, scope)
@@ -255,6 +334,26 @@ class Text(str):
 def test_not_plain(value: Any, fault: str) -> None:
     with pytest.raises(NotPlainData, match=fault):
         check_size(value)
+
+
+SIZES = (
+    None, True, 1.5, 2j, range(9), 1 << 1023, 1 << 1024, -(1 << 1024), "x" * 2000, "x" * 2001, b"x" * 2001,
+    bytearray(2001), ["x" * 1000] * 3, list(range(199)), list(range(200)), tuple(range(200)), set(range(200)),
+    frozenset(range(199)), {n: n for n in range(99)}, {n: n for n in range(100)}, [[[[[[[[1]]]]]]]],
+    [[[[[[[[[1]]]]]]]]], {"a": [{"b": ({"c"},)}]},
+)  # fmt: skip
+
+
+@pytest.mark.skipif(measure_plain is None, reason="the tracer's extension is not built here")
+@pytest.mark.parametrize("number", range(len(SIZES)))
+def test_the_measure_in_c_is_the_one_in_python(number: int) -> None:
+    fault = None
+    try:
+        _measure(SIZES[number], 0, list(LIMITS[:2]))
+    except NotPlainData as error:
+        fault = str(error)
+    assert measure_plain(SIZES[number], LIMITS) == fault
+    assert measure_plain([sys], LIMITS) == ""  # Python has to look
 
 
 def test_cycles_are_not_plain() -> None:
