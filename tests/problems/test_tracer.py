@@ -230,6 +230,7 @@ def test_a_file_of_a_distribution_has_its_name_and_version(tmp_path: Path) -> No
 
     for libraries, expected in ((("dependencies",), (f"PyYAML {version('pyyaml')}", "yaml/__init__.py")), ((), None)):
         assert Origins(str(tmp_path), libraries).of_file(yaml.__file__) == expected
+        assert Origins(str(tmp_path), libraries).of_file(pytest.__file__) is None  # what runs the tests
 
 
 def test_builtins_are_recorded_by_wrappers(tmp_path: Path) -> None:
