@@ -147,7 +147,9 @@ def test_what_is_kept_of_a_project_depends_on_what_it_is_made_of(several: list[s
     assert len(set(before)) == 3
     assert keys(output=tmp_path / "other", workers=1, execution=ExecutionConfig(workers=7)) == before
     assert set(keys(num_samples=7)).isdisjoint(before)
-    (tmp_path / "first" / "lib.py").write_text("changed")
+    # Of the same length, and a second later.
+    (tmp_path / "first" / "lib.py").write_text(LIB.replace("2", "3"))
+    os.utime(tmp_path / "first" / "lib.py", (time.time() + 1, time.time() + 1))
     (tmp_path / "bad.tar.gz").write_bytes(b"no archivE")
     assert [old == new for old, new in zip(before, keys(), strict=True)] == [False, False, True]
 

@@ -55,6 +55,8 @@ def test_pyproject(tmp_path: Path) -> None:
     assert declared.chosen(MARKERS)[0] == "runs>=1"
     assert declared.chosen(MARKERS)[-4:] == ["tests-a[fast]", "group-a", "group-b", "helper"]
     assert declared.chosen_build(MARKERS) == ["hatchling>=1.2"]
+    # Markers are those of the interpreter that the suite runs under, not of this one.
+    assert declared.chosen_build({**MARKERS, "python_version": "3.10"}) == ["hatchling>=1.2", "tomli"]
 
 
 SETUP_PY = """
