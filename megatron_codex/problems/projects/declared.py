@@ -36,7 +36,7 @@ _NOT_FOR_TESTS = re.compile(
     r"tox(-.*)?|nox|pre-commit|twine|build|bump.*|black|ruff|flake8.*|pycodestyle|pylint.*|mypy|pyright|isort|bandit"
     r"|sphinx.*|furo|mkdocs.*|pdoc|.*-sphinx-theme|invoke|codecov|coveralls|check-manifest|pip-tools|uv|pip|ipdb|ipython"
     r"|pyupgrade|autopep8|yapf|pydocstyle|wheel|jupyter.*|notebook|cibuildwheel|towncrier|commitizen|interrogate"
-    r"|pytest-(cov|xdist|randomly|random-order|black|flake8|mypy|ruff|checkdocs|enabler|isort|pylint|watch|sugar|html)"
+    r"|pytest-(cov|xdist|randomly|random-order|black|flake8|mypy.*|ruff|checkdocs|enabler|isort|pylint|watch|sugar|html)"
 )
 """Formatters, linters, builders of documents and releases, and plugins that only check style, count lines or change the
 order of tests: no test imports them, and some bring a hundred packages along."""

@@ -148,8 +148,9 @@ def _command(file: str, step: Step, root: Path) -> TestCommand | None:
             words = ["discover", "-s", step.directory]
         return TestCommand(runner="unittest", arguments=tuple(words or ["discover"]), found_in=file)
     chosen, added = choose_words(step.words, root, directory=step.directory), choose_words(_added_options(root), root)
-    if not (root / step.directory).is_dir():
-        return None
+    only_missing = not chosen.paths and any(not word.startswith("-") for word in chosen.left_out)
+    if only_missing or not (root / step.directory).is_dir():
+        return None  # of paths that are not in this copy of the project, or another directory
     return TestCommand(
         runner="pytest",
         arguments=(*added.options, *chosen.options, *(chosen.paths or _test_paths(root) or (step.directory,))),

@@ -162,6 +162,11 @@ def test_paths_that_are_not_there_or_lead_outside_are_left_out(root: Path) -> No
     assert own.command is not None
     assert own.command.arguments == ("more/test_b.py::test_x",)
     assert own.command.left_out == ("absent", "../../etc", "/etc")
+    write_files(root, {"tox.ini": "[testenv]\ncommands =\n  pytest {envsitepackagesdir}/pkg\n  pytest tests\n"})
+    own = read_own_commands(root)
+    assert own.command is not None and own.command.arguments == ("tests",)
+    write_files(root, {"tox.ini": "[testenv]\ncommands = pytest absent\n"})
+    assert read_own_commands(root).command is None
 
 
 def test_a_command_in_another_directory(root: Path) -> None:
