@@ -28,8 +28,7 @@ _ROWS_AT_ONCE = 64
 
 def find_candidates(path: Path, form: str, limits: Limits) -> Iterator[Candidate]:
     """form: one of FORMATS. Raises: InputError for a path that has nothing of this format."""
-    if not path.exists():
-        raise InputError(str(path), rule="no such file or folder", remedy="check the path")
+    require_there(path)
     if form == "exercism" or (form == "auto" and is_archive(path)):
         found = _of_exercises(path, limits)
     elif path.is_dir():
@@ -37,6 +36,12 @@ def find_candidates(path: Path, form: str, limits: Limits) -> Iterator[Candidate
     else:
         found = _of_rows(path, form, limits)
     return _with_one_good(path, found)
+
+
+def require_there(path: Path) -> None:
+    """Raise InputError for a path that does not exist."""
+    if not path.exists():
+        raise InputError(str(path), rule="no such file or folder", remedy="check the path")
 
 
 def _with_one_good(path: Path, found: Iterator[Candidate | InputError]) -> Iterator[Candidate]:

@@ -83,6 +83,8 @@ class Harvester:
         result = Harvest(known=list(own), num_own=len(own))
         shown = {input_key(example) for example in own}
         try:
+            if "." in problem.entry_point:
+                raise _Ended("a method: wrong programs are made of functions and scripts only")
             for strategy in self._config.strategies:
                 self._use(strategy, problem, given, result, shown)
                 if result.complete:

@@ -21,7 +21,7 @@ from megatron_codex.jsonl import dump_line
 from megatron_codex.log import progress
 from megatron_codex.manifest import write_manifest
 from megatron_codex.problems.contests.candidate import Candidate, Limits
-from megatron_codex.problems.contests.formats import find_candidates
+from megatron_codex.problems.contests.formats import find_candidates, require_there
 from megatron_codex.problems.contests.harvest import Harvester
 from megatron_codex.problems.contests.journal import SubmissionJournal
 from megatron_codex.problems.contests.references import References
@@ -50,10 +50,13 @@ def mine_contests(config: MineConfig) -> Funnel:
     """
     started_at = time.time()
     require_absent(config.output)
+    for path in config.input:
+        require_there(path)
     references = References(config.references)
     if config.judge is None:
         return _mine(config, references, None, started_at)
     judge = HttpJudge(config.judge)
+    judge.task_ids()  # one that does not answer is named now, not after the first problems
     settings = {name: value for name, value in config_to_dict(config).items() if name not in _NOT_THE_WORK}
     fingerprint = {"command": "mine_contests.py", **settings}
     with (

@@ -40,7 +40,7 @@ CODE_CONTESTS: dict[str, Any] = {
     "public_tests": {"input": ["1 2\n"], "output": ["3\n"]},
     "private_tests": {"input": [], "output": []},
     "generated_tests": {"input": ["5 5\n"], "output": ["10\n"]},
-    "solutions": {"language": [2, 1, 3], "solution": ["int main(){}", PYTHON2, SUMMING]},
+    "solutions": {"language": [2, 1, 3], "solution": ["int main(){}", "x = 2\n", SUMMING]},
     "incorrect_solutions": {"language": [3, 2], "solution": ["print(3)\n", "int main(){}"]},
     "time_limit": {"seconds": 2, "nanos": 500_000_000},
     "source": 2,

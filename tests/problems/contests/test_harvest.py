@@ -179,6 +179,12 @@ def test_a_problem_that_the_judge_lacks_is_named(server: ContestServer, tmp_path
     assert (harvest.ended, harvest.submissions.total(), harvest.revealed) == ("not at this judge", 1, [])
 
 
+def test_methods_are_left_alone(server: ContestServer, tmp_path: Path) -> None:
+    method = dataclasses.replace(first(function_problem()), entry_point="A.double")
+    harvest = _harvest(HttpJudge(server.url), method, tmp_path)
+    assert harvest.ended.startswith("a method") and not harvest.submissions
+
+
 def test_tables_tell_types_and_order_apart() -> None:
     answers = [({1, 2}, "set"), ([1, 2], "list"), ((1, 2), "tuple"), (True, "bool"), (1.0, "float"), ({1: 2}, "dict")]
     examples = [{"args": [_form(value)], "kwargs": {}, "output": name} for value, name in answers]

@@ -143,7 +143,7 @@ def test_a_harvest_is_part_of_it(isolation: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--input", "none.jsonl"], "none.jsonl: no such file or folder"),
+        (["--input", "p.jsonl", "none.jsonl"], "none.jsonl: no such file or folder"),
         (["--input", "bad.jsonl"], "bad.jsonl:1: "),
         (["--input", "p.jsonl", "--references", "bad.jsonl"], "bad.jsonl:1: task_id: got None; must be a string"),
         (["--input", "p.jsonl", "--judge", "ftp://x"], "judge: got 'ftp://x'; must be http://HOST:PORT"),
