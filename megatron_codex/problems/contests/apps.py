@@ -16,7 +16,7 @@ from megatron_codex.errors import InputError
 from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected, json_field, text_field
 from megatron_codex.problems.contests.readings import function_readings, python3_programs, script_readings
-from megatron_codex.problems.contests.signatures import parameters_of
+from megatron_codex.problems.contests.signatures import completed_starter, parameters_of
 from megatron_codex.problems.contests.solution_class import functions_of_class
 from megatron_codex.problems.contests.statement_examples import function_examples, script_examples
 from megatron_codex.problems.contests.statements import docstring_of, text_of
@@ -88,15 +88,21 @@ def _functions(
     if not name.isidentifier():
         raise Rejected("usable", "fn_name is no name", name)
     solutions = [functions_of_class(each, name) for each in python3_programs(programs, limits)]
+    try:
+        unsolved = functions_of_class(completed_starter(starter, name), name)
+    except NotSplit:
+        unsolved = ""
     ways = [limits.chosen(way) for way in _calls(tests)]
     extra: tuple[Example, ...] = ()
-    for code in solutions:
+    for code in [*solutions, unsolved]:
         try:
             extra = function_examples(text_of(question), name, parameters_of(find_function(code, name)))
             break
         except NotSplit:
             continue
-    return function_readings(solutions, name, docstring_of(question), ways or [limits.chosen(extra)], extra, **fields)
+    return function_readings(
+        solutions, name, docstring_of(question), ways or [limits.chosen(extra)], extra, starter=unsolved, **fields
+    )
 
 
 def _calls(tests: Mapping[str, Any]) -> list[list[Example]]:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from megatron_codex.errors import InputError
 from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected
 from megatron_codex.problems.contests.exercism_archive import CASES, DEPRECATED, STATEMENT_FILES
 from megatron_codex.problems.contests.exercism_cases import RAISED, Case, cases_by_property, examples_of
-from megatron_codex.problems.contests.readings import function_tests
-from megatron_codex.problems.contests.signatures import example_signature, python_name
+from megatron_codex.problems.contests.readings import function_readings
+from megatron_codex.problems.contests.signatures import python_name
 from megatron_codex.problems.contests.statements import docstring_of
 from megatron_codex.problems.contests.values import form_source
-from megatron_codex.problems.render import build_prompt
 from megatron_codex.records import Problem
 
 SOURCE, LICENCE = "Exercism", "MIT"
@@ -41,32 +41,22 @@ def candidates_of(slug: str, files: Mapping[str, str], limits: Limits, *, where:
     for name, cases in properties.items():
         task_id = f"{SOURCE}/{slug}/{python_name(name).strip('_')}"
         try:
-            problem = _problem(task_id, name, docstring_of(_without_titles(statement)), cases, limits)
+            readings = _readings(task_id, name, docstring_of(_without_titles(statement)), cases, limits)
         except Rejected as why:
             yield Candidate.rejected(task_id, why)
         else:
-            yield Candidate(task_id=task_id, readings=(problem,))
+            yield Candidate(task_id=task_id, readings=readings)
 
 
-def _problem(task_id: str, name: str, statement: str, cases: Sequence[Case], limits: Limits) -> Problem:
+def _readings(task_id: str, name: str, statement: str, cases: Sequence[Case], limits: Limits) -> tuple[Problem, ...]:
     entry_point = python_name(name)
     if entry_point.endswith("_"):  # a builtin's name, which the body may need
         entry_point = f"{python_name(task_id.split('/')[1])}_{entry_point.strip('_')}"
     examples = limits.chosen(examples_of(cases))
-    signature = example_signature(entry_point, examples)
     docstring = "\n\n".join([statement, *_shown(entry_point, examples)])
-    return Problem(
-        task_id=task_id,
-        prompt=build_prompt(context="", signature=signature, docstring=docstring),
-        entry_point=entry_point,
-        canonical_solution="",
-        signature=signature,
-        docstring=docstring,
-        source=SOURCE,
-        licence=LICENCE,
-        provenance={"property": name, "num_cases": len(cases)},
-        **function_tests(examples),
-    )
+    provenance = {"property": name, "num_cases": len(cases)}
+    fields: dict[str, Any] = {"task_id": task_id, "source": SOURCE, "licence": LICENCE, "provenance": provenance}
+    return function_readings([], entry_point, docstring, [examples], **fields)
 
 
 def _shown(entry_point: str, examples: Sequence[Example]) -> Iterator[str]:

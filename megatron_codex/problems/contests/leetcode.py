@@ -13,7 +13,7 @@ from typing import Any
 from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Candidate, Limits, Rejected, json_field, text_field
 from megatron_codex.problems.contests.readings import function_readings, python3_programs
-from megatron_codex.problems.contests.signatures import parameters_of
+from megatron_codex.problems.contests.signatures import completed_starter, parameters_of
 from megatron_codex.problems.contests.solution_class import CLASS, class_of, functions_of_class, method_names
 from megatron_codex.problems.contests.statement_examples import function_examples
 from megatron_codex.problems.contests.statements import docstring_of, text_of
@@ -40,10 +40,15 @@ def candidate_of(row: Mapping[str, Any], limits: Limits, *, where: str) -> Candi
     statement = text_field(row, STATEMENTS, where)
     programs = python3_programs(_programs(row, where), limits)
     name = _method(row, programs, where)
-    _check_signature(programs[0], name)
-    solutions = [functions_of_class(each, name) for each in programs]
+    starter = text_field(row, ["starter_code"], where, default="")
     try:
-        parameters = parameters_of(find_function(solutions[0], name))
+        unsolved = completed_starter(starter, name)
+    except NotSplit:
+        unsolved = ""
+    _check_signature((programs or [unsolved])[0], name)
+    solutions, unsolved = [functions_of_class(each, name) for each in programs], functions_of_class(unsolved, name)
+    try:
+        parameters = parameters_of(find_function((solutions or [unsolved])[0], name))
     except NotSplit as error:
         raise Rejected("referenced", "no solution can be cut", str(error)) from error
     given = function_examples("\n".join(_labelled(row, where)), name, parameters)
@@ -52,7 +57,15 @@ def candidate_of(row: Mapping[str, Any], limits: Limits, *, where: str) -> Candi
     more = [_compared(each, statement) for each in extra]
     provenance = {key: row[key] for key in ("difficulty", "tags", "url") if row.get(key)}
     readings = function_readings(
-        solutions, name, docstring_of(statement), ways, more, task_id=task_id, source=SOURCE, provenance=provenance
+        solutions,
+        name,
+        docstring_of(statement),
+        ways,
+        more,
+        starter=unsolved,
+        task_id=task_id,
+        source=SOURCE,
+        provenance=provenance,
     )
     return Candidate(task_id=task_id, readings=readings)
 
@@ -73,7 +86,7 @@ def _method(row: Mapping[str, Any], programs: list[str], where: str) -> str:
             continue
         if wanted in names or (not wanted and names):
             # A solution's helpers may stand before the method; starter code has the one that is asked for.
-            return wanted or (names[0] if code is not programs[0] or len(names) == 1 else names[-1])
+            return wanted or (names[-1] if code in programs else names[0])
     raise Rejected("usable", f"no method of class {CLASS}")
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.contests.candidate import Limits, Rejected
+from megatron_codex.problems.contests.signatures import example_signature
 from megatron_codex.problems.contests.values import different_inputs, test_source
 from megatron_codex.problems.docstrings import quote_docstring
 from megatron_codex.problems.function_fields import function_fields
@@ -26,15 +28,21 @@ def function_readings(
     docstring: str,
     tests: Sequence[Sequence[Example]],
     extra: Sequence[Example] = (),
+    *,
+    starter: str = "",
     **fields: Any,
 ) -> tuple[Problem, ...]:
     """tests: the ways to read them, the likeliest first. extra: examples of the statement, left out if they fail.
 
-    solutions: whole programs. fields: the others of Problem. Raises: Rejected when no solution defines the function.
+    solutions: whole programs; without any there is one reading, whose signature is that of the starter code, or what
+    the tests show. fields: the others of Problem. Raises: Rejected when no solution defines the function.
     """
 
     def build(code: str) -> dict[str, Any]:
-        return function_fields(code, entry_point, docstring)
+        if code:
+            return function_fields(code, entry_point, docstring)
+        unsolved = starter or example_signature(entry_point, [*tests[0]]) + "    pass\n"
+        return {**function_fields(unsolved, entry_point, docstring), "canonical_solution": "", "body": ""}
 
     return _readings(solutions, build, function_tests, tests, extra, fields)
 
@@ -45,8 +53,6 @@ def script_readings(
     """As function_readings; the prompt is the statement as the script's docstring, the completion the script."""
 
     def build(code: str) -> dict[str, Any]:
-        if not code.strip():
-            raise NotSplit("the program is empty")
         prompt = quote_docstring(docstring, indent="")
         return {"prompt": prompt, "entry_point": "", "canonical_solution": code, "docstring": docstring, "body": code}
 
@@ -59,21 +65,14 @@ def function_tests(examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def python3_programs(programs: Iterable[Any], limits: Limits) -> list[str]:
-    """Those that parse as Python 3, out of their Markdown fences, at most max_solutions. Raises: Rejected."""
+    """Those that parse as Python 3, out of their Markdown fences, at most max_solutions."""
     kept: list[str] = []
-    fault = ""
-    for number, program in enumerate(programs, 1):
-        if len(kept) == limits.max_solutions:
-            break
+    for program in programs:
         text = str(program)
         fenced = _FENCE.search(text)
-        try:
-            kept.append(tidy_source(fenced[1] if fenced else text))
-        except NotSplit as error:
-            fault = fault or f"solution {number}: {error}"
-    if not kept:
-        reason = "no solution is Python 3" if fault else "no solution"
-        raise Rejected("referenced", reason, fault)
+        if text.strip() and len(kept) < limits.max_solutions:
+            with suppress(NotSplit):
+                kept.append(tidy_source(fenced[1] if fenced else text))
     return kept
 
 
@@ -94,7 +93,11 @@ def _readings(
     fields: dict[str, Any],
 ) -> tuple[Problem, ...]:
     readings, fault = [], ""
-    for code in solutions:
+    if (
+        not solutions
+    ):  # nobody says whether the statement's examples are read rightly: they count where there are no others
+        tests, extra = [tests[0] or extra], ()
+    for code in solutions or [""]:
         try:
             parts = build(code)
         except NotSplit as error:

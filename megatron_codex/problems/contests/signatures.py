@@ -1,6 +1,6 @@
-"""A function's signature where none is given: from starter code, from a call, or from the values in its examples.
+"""A function's signature where no solution gives it: from starter code, or from the calls and values in its examples.
 
-In: starter code, source with calls, or examples in tagged JSON. Out: `def f(...):` with a newline, and the parameters.
+In: starter code, or examples in tagged JSON. Out: a program with the function, or `def f(...):` with a newline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from megatron_codex.problems.argument_types import Shape
 from megatron_codex.problems.assertions import Example
-from megatron_codex.problems.functions import FunctionNode, NotSplit, find_function, parse_source
+from megatron_codex.problems.functions import FunctionNode, NotSplit, parse_source
 from megatron_codex.tagged import decode
 
 _MAX_DEPTH = 2
@@ -32,29 +32,18 @@ def parameters_of(node: FunctionNode) -> list[str]:
     return [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
 
 
-def starter_signature(code: str, entry_point: str) -> str:
-    """The def line of starter code, which may lack a body. Raises: NotSplit."""
+def completed_starter(code: str, entry_point: str) -> str:
+    """Starter code, which may lack a body, as a program that defines the function or method. Raises: NotSplit."""
     for body in ("", "\n    pass\n", "\n        pass\n"):
         try:
-            node = find_function(code.rstrip() + body, entry_point)
+            names = {
+                node.name for node in ast.walk(parse_source(code.rstrip() + body)) if isinstance(node, FunctionNode)
+            }
         except NotSplit:
             continue
-        returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        return f"def {entry_point}({ast.unparse(node.args)}){returns}:\n"
+        if entry_point in names:
+            return code.rstrip() + (body or "\n")
     raise NotSplit(f"no function {entry_point} in the starter code")
-
-
-def call_signature(source: str, entry_point: str) -> str:
-    """From the first call in tests or other source: its variables' names, keywords, or arg1, arg2. Raises: NotSplit."""
-    for call in ast.walk(parse_source(source)):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == entry_point:
-            names = [
-                each.id if isinstance(each, ast.Name) else f"arg{place}" for place, each in enumerate(call.args, 1)
-            ]
-            names += [each.arg for each in call.keywords if each.arg]
-            if len(set(names)) == len(names):
-                return f"def {entry_point}({', '.join(names)}):\n"
-    raise NotSplit(f"no call of {entry_point} to take a signature from")
 
 
 def example_signature(entry_point: str, examples: Sequence[Example]) -> str:

@@ -65,7 +65,7 @@ def _text(value: Any) -> str:
     if kind in (list, tuple, set, frozenset):
         items = [_text(item) for item in value]
         return kind.__name__ + "(" + ",".join(items if kind in (list, tuple) else sorted(items)) + ")"
-    return kind.__name__ + " " + repr(value)
+    return repr(value)
 
 
 def _digest(value: Any) -> str:

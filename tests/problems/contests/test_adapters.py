@@ -248,11 +248,30 @@ def test_folders_of_scripts(tmp_path: Path, names: tuple[str, str]) -> None:
     assert found.readings[0].stdio_examples == ({"input": "1 2\n", "output": "3\n"},)
 
 
+STARTER = "def double(x: int) -> int:"
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({**APPS_SCRIPT, "solutions": ""}, '"""\nAdd.\n'),
+        ({**APPS_SCRIPT, "solutions": json.dumps([PYTHON2])}, '"""\nAdd.\n'),
+        ({**APPS_FUNCTION, "solutions": "", "starter_code": STARTER}, STARTER),
+        ({**APPS_FUNCTION, "solutions": ""}, "def double(arg1: int) -> int:\n"),
+        ({**LEETCODE, "solution": ""}, "from typing import List\n\n\ndef twoSum(nums: List[int], target: int)"),
+    ],
+    ids=["none", "python 2", "starter code", "calls", "class"],
+)
+def test_problems_without_a_solution_have_no_reference(tmp_path: Path, row: dict[str, Any], prompt: str) -> None:
+    (found,) = _found(_write(tmp_path / "p.jsonl", row))
+    (problem,) = found.readings
+    assert problem.prompt.startswith(prompt) and problem.canonical_solution == problem.body == ""
+    assert problem.has_tests
+
+
 @pytest.mark.parametrize(
     ("row", "stage", "reason"),
     [
-        ({**APPS_SCRIPT, "solutions": ""}, "referenced", "no solution"),
-        ({**APPS_SCRIPT, "solutions": json.dumps([PYTHON2])}, "referenced", "no solution is Python 3"),
         ({**APPS_SCRIPT, "question": "Add.", "input_output": ""}, "tested", "no tests"),
         ({**APPS_FUNCTION, "solutions": json.dumps(["x = 1"])}, "referenced", "no solution can be cut"),
         ({**CODE_CONTESTS, "input_file": "in.txt"}, "usable", "reads or writes files"),
@@ -260,7 +279,7 @@ def test_folders_of_scripts(tmp_path: Path, names: tuple[str, str]) -> None:
         ({**APPS_SCRIPT, "question": 3}, "usable", "faulty"),
         ({"a": 1}, "usable", "faulty"),
     ],
-    ids=range(8),
+    ids=range(6),
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, row: dict[str, Any], stage: str, reason: str) -> None:
     found = _found(_write(tmp_path / "p.jsonl", row, APPS_FUNCTION))

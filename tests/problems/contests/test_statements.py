@@ -8,10 +8,9 @@ import pytest
 
 from megatron_codex.problems.contests.assertions import asserted_examples
 from megatron_codex.problems.contests.signatures import (
-    call_signature,
+    completed_starter,
     example_signature,
     python_name,
-    starter_signature,
 )
 from megatron_codex.problems.contests.statement_examples import function_examples, script_examples
 from megatron_codex.problems.contests.statements import docstring_of
@@ -125,8 +124,9 @@ def test_signatures_are_inferred() -> None:
     assert example_signature("f", examples) == "def f(a: list[int], k: float | None = None) -> str:\n"
     deep = [call_example([{"a": [[[1]]]}], {}, (1, 2)), call_example([None], {}, (3,))]
     assert example_signature("f", deep) == "def f(arg1: dict[str, list[list]] | None) -> tuple[int, ...]:\n"
-    assert starter_signature("def f(self, a: int) -> int:", "f") == "def f(self, a: int) -> int:\n"
-    assert call_signature("x = f(n, [1], key=3)", "f") == "def f(n, arg2, key):\n"
+    assert completed_starter("def f(a: int) -> int:", "f") == "def f(a: int) -> int:\n    pass\n"
+    starter = "class Solution:\n    def f(self):\n        "
+    assert completed_starter(starter, "f") == "class Solution:\n    def f(self):\n        pass\n"
 
 
 @pytest.mark.parametrize(
