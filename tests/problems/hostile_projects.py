@@ -71,7 +71,7 @@ for path in (lib.OUTSIDE, "/etc/passwd", sys.executable, json.__file__, "/proc/s
     "replaces_what_the_tracer_uses": _test(
         """
 def fail(*args, **kwargs): raise RuntimeError("replaced")
-for module, name in ((os, "write"), (os, "open"), (os, "close"), (os, "getpid"), (os, "_exit"), (json, "dumps")):
+for module, name in ((os, "write"), (os, "getpid"), (os, "_exit"), (json, "dumps")):
     setattr(module, name, fail)
 json.JSONEncoder.encode = json.JSONEncoder.iterencode = json.encoder.c_make_encoder = fail
 sys.exit = sys._getframe = fail
