@@ -8,6 +8,7 @@ their class may have no equality. Codex paper, section 4.2: inputs and outputs o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from keyword import iskeyword
 from typing import Any
 
 from megatron_codex.problems.restorable_source import restorable_source
@@ -84,7 +85,7 @@ class _Writer:
                 f"    else:\n        raise AssertionError('{name} expected')\n"
             )
         if "iterator" in example:
-            return self._equal(f"list({call})", example["iterator"])
+            return self._equal(f"list({call})", example["iterator"] or [])
         output = example["output"]
         if type(output) is dict and "I" in output:
             return self._equal(f"list({call})", output["I"])
@@ -108,7 +109,7 @@ class _Writer:
                 source = _name(key)
             arguments.append(source)
         names, positional = list(example["kwargs"]), len(example["args"])
-        if all(name.isidentifier() for name in names):
+        if all(name.isidentifier() and not iskeyword(name) for name in names):
             named = [f"{name}={source}" for name, source in zip(names, arguments[positional:], strict=True)]
         else:
             pairs = zip(names, arguments[positional:], strict=True)
@@ -123,4 +124,4 @@ class _Writer:
 
 def _name(key: str) -> str:
     """Of the variable that holds an argument. key: its place or its name."""
-    return "argument_" + "".join(each if each.isalnum() else "_" for each in key)
+    return f"argument_{key}" if f"_{key}".isidentifier() else f"argument_{key.encode(errors='surrogatepass').hex()}"

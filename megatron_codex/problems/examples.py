@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from megatron_codex.problems.assertions import Example, tags_in
+from megatron_codex.problems.assertions import Example, check_source, tags_in
+from megatron_codex.tagged import NotPlainData
 
 _UNMAKEABLE = ("UnicodeDecodeError", "UnicodeEncodeError", "UnicodeTranslateError", "ExceptionGroup")
 """They want more than a message, so that another process cannot raise them again."""
@@ -19,7 +20,14 @@ _NOT_DATA = frozenset({"m", "E", "N", "O", "x", "I"})
 
 
 def is_testable(example: Example) -> bool:
-    """Whether an assertion can tell this outcome: no nan in it; exceptions must be builtin ones made of a message."""
+    """Whether an assertion can tell this outcome: no nan in it; exceptions must be builtin ones made of a message.
+
+    Forms are data of unknown origin: one that no source can be written for is none.
+    """
+    try:
+        check_source([example])
+    except NotPlainData:
+        return False
     if "raises" in example:
         kind = getattr(builtins, example["raises"], None)
         return isinstance(kind, type) and issubclass(kind, Exception) and example["raises"] not in _UNMAKEABLE

@@ -96,6 +96,12 @@ def test_keyword_names_that_are_no_identifiers() -> None:
     scope: dict[str, Any] = {}
     exec(check_source([_example([], ["a-b"], **{"a-b": 1})]), scope)
     scope["check"](lambda **names: list(names))
+    changed = {"args": [], "kwargs": {"class": [1], "a-b": [2], "a_b": [3]}, "output": None,
+               "changes": {"class": [], "a-b": [], "a_b": []}}  # fmt: skip
+    exec(check_source([changed]), scope)
+    scope["check"](lambda **names: [each.clear() for each in names.values()] and None)
+    with pytest.raises(AssertionError):
+        scope["check"](lambda **names: names["a-b"].clear())
 
 
 @pytest.mark.parametrize(
@@ -109,6 +115,8 @@ def test_keyword_names_that_are_no_identifiers() -> None:
         ({"args": [], "kwargs": {}, "output": 1, "changes": {"0": encode(float("nan"))}}, False),
         ({"args": [], "kwargs": {}, "output": {"x": ["decimal.Decimal", ["NaN"]]}}, False),
         (_example([1], "nan"), True),
+        ({"args": [{"m": ["m", "f(x)"]}], "kwargs": {}, "output": 1}, False),
+        ({"args": [1], "kwargs": {}, "iterator": None}, True),
         ({"args": [], "kwargs": {}, "raises": "KeyError"}, True),
         ({"args": [], "kwargs": {}, "raises": "ParseError"}, False),
         ({"args": [], "kwargs": {}, "raises": "KeyboardInterrupt"}, False),
