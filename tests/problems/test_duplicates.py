@@ -44,12 +44,14 @@ def test_the_first_of_each_sort_stays_and_counts_the_others(isolation: None) -> 
         _problem("same behaviour", "    return 2 * x\n", (4, 8), (0, 0)),
         _problem("its copy", "    return 2 * x\n", (4, 8), (0, 0), head="def g(x):\n", name="g"),
         _problem("passes, but not the other way", "    return 2 * x if x > 2 else x * x * 2\n", (3, 6), (2, 8)),
+        _problem("its tests are passed, but it passes no others", "    return 2 * x if x > 2 else 0\n", (3, 6), (4, 8)),
         _problem("other types", "    return [x, x]\n", (1, [1, 1])),
     ]
     kept, merged = merge_duplicates(problems, lambda: JudgePool(2))
     assert [(each.task_id, each.provenance.get("duplicates", 0)) for each in kept] == [
         ("first", 3),
         ("passes, but not the other way", 0),
+        ("its tests are passed, but it passes no others", 0),
         ("other types", 0),
     ]
     assert [(each.problem.task_id, each.kept, each.reason) for each in merged] == [
