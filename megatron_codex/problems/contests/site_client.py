@@ -37,8 +37,6 @@ class HttpJudge:
         if parts.scheme != "http" or not self._host or parts.path not in ("", "/"):
             raise InputError("judge", value=url, rule="must be http://HOST:PORT", remedy="copy the server's address")
         self._url, self._sleep = url, sleep
-        self.num_waits = 0
-        """How often the judge said to come again later."""
 
     def task_ids(self) -> list[str]:
         """The problems that the judge has. Raises: WorkError."""
@@ -52,7 +50,6 @@ class HttpJudge:
             status, content, retry_after_s = self._request("POST", "/submissions", body)
             if status not in (429, 503):
                 break
-            self.num_waits += 1
             self._sleep(retry_after_s)
         if status == 404:
             return SiteVerdict(status="unknown problem")
