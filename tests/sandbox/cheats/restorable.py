@@ -70,8 +70,9 @@ class Decimal(str):
     def __eq__(self, other): return True
     __hash__ = None
 Decimal.__module__ = "decimal"
-decimal.Decimal = Decimal
-def lie(right): return Decimal("1e9999999")
+def lie(right):
+    decimal.Decimal = Decimal
+    return Decimal("1e9999999")
 """,
     ),
     "zone_of_its_own": _lies(
