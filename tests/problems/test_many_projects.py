@@ -66,7 +66,7 @@ def test_the_records_do_not_depend_on_how_many_work(several: list[str], tmp_path
     assert [row["task_id"] for row in rows] == ["first-0/lib.double"]
     funnel = json.loads((tmp_path / "out2" / "funnel.json").read_text())
     assert [project["status"] for project in funnel["of_projects"]] == ["done", "failed", "done"]
-    assert funnel["dropped"]["problems"] == {"duplicate": 1}
+    assert funnel["dropped"]["problems"] == {"duplicate by body": 1}
     assert not (tmp_path / "out2.partial").exists()
 
 
