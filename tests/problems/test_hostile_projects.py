@@ -33,6 +33,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, outside: Path, isolation:
             num_replays=2,
             num_mutants=2,
             workers=2,
+            install=False,
         )
         found |= {outcome.path.name: outcome for outcome in trace_projects(config)}
     return found
