@@ -6,7 +6,6 @@ In: a Project and its Trace. Out: the problems of an Outcome, its funnel and dro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -50,7 +49,7 @@ def make_problems(outcome: Outcome, project: Project, trace: Trace, config: Trac
         return JudgePool(config.replay_workers, timeout_s=config.replay_timeout_s)
 
     functions = _extract(outcome, _capturable(outcome, trace.functions), project, config)
-    replayed = _replay(outcome, with_items(functions, num_workers=config.workers or _num_cores()), open_pool)
+    replayed = _replay(outcome, with_items(functions, num_workers=config.replay_workers), open_pool)
     strong = _choose_tests(outcome, replayed, config)
     unstable = find_unstable([function for function, _, _ in strong], open_pool, num_repeats=config.num_replays - 1)
     problems = []
@@ -136,7 +135,7 @@ def _choose_tests(
     outcome: Outcome, functions: Sequence[ExtractedFunction], config: TraceConfig
 ) -> list[tuple[ExtractedFunction, Report, list[str]]]:
     """The functions with the examples that become their tests, how strong these are, which trivial bodies pass them."""
-    num_workers = config.workers or _num_cores()
+    num_workers = config.replay_workers
     strengths = measure_strengths(functions, num_mutants=config.num_mutants, num_workers=num_workers)
     kept = []
     for function, strength in zip(functions, strengths, strict=True):
@@ -152,10 +151,6 @@ def _choose_tests(
         tested = replace(function, examples=[examples[place] for place in chosen])
         kept.append((tested, report, strength.passed_by(chosen)))
     return kept
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _fault_reason(fault: str, reason: str) -> str:
