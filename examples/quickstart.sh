@@ -60,7 +60,7 @@ tokens() { # tokens NAME INPUT...: a corpus and its tokens
 }
 from_outside() { # what this machine and the package index hold
     tokens stdlib "$STDLIB" --exclude test tests idlelib lib2to3 site-packages dist-packages
-    stage traced python tools/trace_ci.py --project "$SDIST" --output "$RUN/traced"
+    stage traced python tools/trace_ci.py --project "$SDIST" --no-install --output "$RUN/traced"
 }
 lane from_outside
 stage blocks python tools/generate_blocks.py --output "$RUN/blocks" --num-train 5000 --chain-lengths 1 2 3 \
