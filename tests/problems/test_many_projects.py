@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,11 @@ def _start(projects: list[str], output: Path) -> subprocess.Popen[bytes]:
     """The command with the settings of _config, two projects at a time, in a session of its own."""
     settings = ["--no-install", "--num-replays", "2", "--workers", "1", "--timeout-s", "60", "execution.workers=2"]
     command = [sys.executable, str(TOOL), "--project", *projects, "--output", str(output), *settings]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    # A shell that starts the tests in the background has SIGINT ignored, and so would the command.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=heed
+    )
 
 
 def _processes_below(session: int) -> list[int]:

@@ -75,7 +75,8 @@ def test_worker_is_in_its_group_while_it_lives(features: KernelFeatures, group: 
     with JudgePool(1, timeout_s=1, allow_level_b=True, features=features) as pool:
         assert pool.isolation.endswith(", cgroups")
         list(pool.judge([Program(source="def f(): return 1", entry_point="f", test="def check(c): assert c() == 1")]))
-        (directory,) = (each for each in set(parent.iterdir()) - others if each.name.startswith("megatron_codex."))
+        own = f"megatron_codex.{os.getpid()}."
+        (directory,) = (each for each in set(parent.iterdir()) - others if each.name.startswith(own))
         assert len((directory / "cgroup.procs").read_text().split()) >= 1
     assert not directory.exists()
 

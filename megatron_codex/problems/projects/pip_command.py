@@ -6,7 +6,7 @@ Where packages come from (indexes, mirrors, certificates) is the user's pip conf
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -46,9 +46,12 @@ class PackageIndex:
 
 def require_pip() -> None:
     """Raises: InputError when this interpreter has no pip."""
-    if importlib.util.find_spec("pip") is None:
+    try:
+        # Not find_spec: an import hook of setuptools' answers that, and warns.
+        importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError as error:
         remedy = "python -m ensurepip, or --no-install to run the suites with what this interpreter has"
-        raise InputError("install", rule="needs pip, which this interpreter lacks", remedy=remedy)
+        raise InputError("install", rule="needs pip, which this interpreter lacks", remedy=remedy) from error
 
 
 def run_pip(
