@@ -7,13 +7,11 @@ Exit code 1 when a check fails.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from megatron_codex.config.command_line import parse_command
 from megatron_codex.config.inspect_batch import InspectBatchConfig
 from megatron_codex.errors import WorkError, run_command
-from megatron_codex.problems.readers import read_problems
-from megatron_codex.problems.render import render_d, render_s
+from megatron_codex.problems.pairs import pairs_reader
 
 
 def main() -> None:
@@ -26,13 +24,7 @@ def main() -> None:
     from megatron_codex.training.inspect_batch import inspect_batch
 
     configure_logging()
-    render = render_d if config.task == "codex_d" else render_s
-
-    def read_pairs(path: Path) -> list[tuple[str, str]]:
-        views = [render(problem) for problem in read_problems(path)]
-        return [(view.prompt, view.completion) for view in views]
-
-    inspected = inspect_batch(config, read_pairs=read_pairs)
+    inspected = inspect_batch(config, read_pairs=pairs_reader(config.task))
     color = sys.stdout.isatty() if config.color == "auto" else config.color == "always"
     print(terminal_text(inspected, rows=config.rows, ids=config.ids, color=color))
     if config.html is not None:

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from megatron_codex.config.command_line import parse_command
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.errors import run_command
-from megatron_codex.problems.readers import read_problems
-from megatron_codex.problems.render import render_d, render_s
+from megatron_codex.problems.pairs import pairs_reader
 
 
 def main() -> None:
@@ -19,13 +16,7 @@ def main() -> None:
     from megatron_codex.training.run import train
 
     configure_logging()
-    render = render_d if config.task == "codex_d" else render_s
-
-    def read_pairs(path: Path) -> list[tuple[str, str]]:
-        views = [render(problem) for problem in read_problems(path)]
-        return [(view.prompt, view.completion) for view in views]
-
-    outcome = train(config, read_pairs=read_pairs)
+    outcome = train(config, read_pairs=pairs_reader(config.task))
     if outcome is not None:  # rank 0
         print(outcome)
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from megatron_codex.config.command_line import parse_command
 from megatron_codex.config.verify import VerifyConfig
 from megatron_codex.errors import WorkError, run_command
-from megatron_codex.problems.readers import read_problems
-from megatron_codex.problems.render import render_d, render_s
+from megatron_codex.problems.pairs import pairs_reader
 
 
 def main() -> None:
@@ -31,13 +29,7 @@ def main() -> None:
     from megatron_codex.training.verify import verify
 
     configure_logging()
-    render = render_d if config.task == "codex_d" else render_s
-
-    def read_pairs(path: Path) -> list[tuple[str, str]]:
-        views = [render(problem) for problem in read_problems(path)]
-        return [(view.prompt, view.completion) for view in views]
-
-    report = verify(config, read_pairs=read_pairs)
+    report = verify(config, read_pairs=pairs_reader(config.task))
     if os.environ.get("RANK", "0") == "0":
         print(f"{report.layout}\n{report.samples}\n\n{report.table()}\n")
         if report.first is None:

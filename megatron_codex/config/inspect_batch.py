@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from megatron_codex.config.bounds import below
 from megatron_codex.config.training import TrainConfig, TrainingConfig
 from megatron_codex.errors import Fault, raise_faults
 
@@ -38,11 +39,7 @@ class InspectBatchConfig(TrainConfig):
     """Colours on the terminal; auto: where the output is one."""
 
     def __post_init__(self) -> None:
-        faults = [
-            Fault(field=name, value=value, rule=f"must be at least {least}", remedy="see --help")
-            for name, value, least in (("step", self.step, 1), ("rows", self.rows, 0))
-            if value < least
-        ]
+        faults = below(self, 1, "step") + below(self, 0, "rows")
         if self.split == "valid" and self.training.eval_interval == 0:
             rule = "is not read by this run: training.eval_interval is 0"
             remedy = "give training.eval_interval, or split=train"

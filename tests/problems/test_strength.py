@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from megatron_codex.problems.assertions import Example
 from megatron_codex.problems.extract import ExtractedFunction
-from megatron_codex.problems.functions import find_function, split_function
 from megatron_codex.problems.mutants import make_mutants
 from megatron_codex.problems.replay import program_of
 from megatron_codex.problems.strength import Strength, measure_strengths
-from megatron_codex.problems.traces import TracedFunction
 from megatron_codex.sandbox.pool import JudgePool
+from tests.problems.extracted import call, extracted
 
 pytestmark = pytest.mark.usefixtures("isolation")
-
-
-def _function(source: str, *examples: Example, context: str = "") -> ExtractedFunction:
-    return ExtractedFunction(
-        traced=TracedFunction(file="m.py", qualname="f", line=1),
-        module="m",
-        entry_point="f",
-        kind="function",
-        context=context,
-        parts=split_function(source, find_function(source, "f")),
-        examples=list(examples),
-    )
-
-
-def _call(*args: Any, **outcome: Any) -> Example:
-    return {"args": list(args), "kwargs": {}, **outcome}
 
 
 def _measure(*functions: ExtractedFunction, num_mutants: int = 30) -> list[Strength]:
@@ -40,11 +21,11 @@ def _measure(*functions: ExtractedFunction, num_mutants: int = 30) -> list[Stren
 
 
 _SIGN = "def f(x):\n    if x > 0:\n        return 'more'\n    return 'less' if x < 0 else 'none'\n"
-_SIGN_CALLS = [_call(5, output="more"), _call(9, output="more"), _call(-5, output="less"), _call(0, output="none")]
+_SIGN_CALLS = [call(5, output="more"), call(9, output="more"), call(-5, output="less"), call(0, output="none")]
 
 
 def test_branches_are_those_of_the_bytecode_and_each_call_covers_its_own() -> None:
-    (strength,) = _measure(_function(_SIGN, *_SIGN_CALLS), num_mutants=1)
+    (strength,) = _measure(extracted(_SIGN, *_SIGN_CALLS), num_mutants=1)
     assert len(strength.branches) == 2
     assert [strength.exits_covered([place]) for place in range(4)] == [1, 1, 2, 2]
     assert [strength.exits_covered(places) for places in ([0, 1], [0, 2], [2, 3], [0, 2, 3])] == [1, 3, 3, 4]
@@ -52,7 +33,7 @@ def test_branches_are_those_of_the_bytecode_and_each_call_covers_its_own() -> No
 
 
 def test_kills_agree_with_the_judge() -> None:
-    function = _function(_SIGN, *_SIGN_CALLS)
+    function = extracted(_SIGN, *_SIGN_CALLS)
     (strength,) = _measure(function)
     mutants = make_mutants(function.source, name="f", limit=30)
     assert strength.num_mutants == len(mutants)
@@ -73,11 +54,11 @@ def test_only_what_the_assertions_see_kills() -> None:
     """An argument that is changed otherwise, an exception of another class; a message or a bool for 1 does not."""
     changes = {"args": [[2, 1]], "kwargs": {}, "output": None}
     source = "def f(x):\n    x.sort()\n    return None\n"
-    unseen, seen = _measure(_function(source, changes), _function(source, {**changes, "changes": {"0": [1, 2]}}))
+    unseen, seen = _measure(extracted(source, changes), extracted(source, {**changes, "changes": {"0": [1, 2]}}))
     assert len(unseen.kills[0]) < len(seen.kills[0])
     raising = "def f(x):\n    raise KeyError('a' + str(x))\n"
-    (strength,) = _measure(_function(raising, _call(1, raises="KeyError")))
-    mutants = make_mutants(_function(raising).source, name="f", limit=30)
+    (strength,) = _measure(extracted(raising, call(1, raises="KeyError")))
+    mutants = make_mutants(extracted(raising).source, name="f", limit=30)
     names = {mutants[number].source.partition("raise ")[2] for number in strength.killed_by([0])}
     assert "KeyError(str(x))\n" not in names
     assert any("pass" in mutants[number].source for number in strength.killed_by([0]))
@@ -85,8 +66,8 @@ def test_only_what_the_assertions_see_kills() -> None:
 
 def test_a_mutant_without_end_is_killed_by_the_call_in_which_it_is_stopped() -> None:
     source = "def f(x):\n    while x > 3:\n        x -= 1\n    return x\n"
-    (strength,) = _measure(_function(source, _call(1, output=1), _call(9, output=3)))
-    mutants = make_mutants(_function(source).source, name="f", limit=30)
+    (strength,) = _measure(extracted(source, call(1, output=1), call(9, output=3)))
+    mutants = make_mutants(extracted(source).source, name="f", limit=30)
     (endless,) = [number for number, mutant in enumerate(mutants) if "        pass\n" in mutant.source]
     assert endless in strength.kills[1] and endless not in strength.kills[0]
 
@@ -95,7 +76,7 @@ def test_objects_and_the_classes_that_a_context_defines() -> None:
     context = "import datetime as decimal\nclass Box:\n    pass\n\n\n"
     box = {"O": ["m", "Box", [["size", {"x": ["decimal.Decimal", ["1.5"]]}]]]}
     source = "def f(box):\n    box.size += box.size\n    return [box, decimal.date.min.year]\n"
-    (strength,) = _measure(_function(source, _call(box, output=[box, 1]), context=context))
+    (strength,) = _measure(extracted(source, call(box, output=[box, 1]), context=context))
     assert strength.arcs[0] and strength.killed_by([0])
 
 
@@ -122,8 +103,8 @@ _WORLD = [
 @pytest.fixture(scope="module")
 def watched(isolation: None) -> dict[str, Strength]:
     context = "import datetime, os, random, time\ndef helper(x):\n    return time.time() > x\n\n\n"
-    call = _call(1, output=1)
-    functions = [_function(f"def f(x):\n    {body}\n", call, context=context) for body, _ in _WORLD]
+    one = call(1, output=1)
+    functions = [extracted(f"def f(x):\n    {body}\n", one, context=context) for body, _ in _WORLD]
     strengths = _measure(*functions, num_mutants=1)
     return {body: strength for (body, _), strength in zip(_WORLD, strengths, strict=True)}
 
