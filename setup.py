@@ -32,6 +32,7 @@ CORE = [
     "xxhash>=3.4",
     "zstandard>=0.22",
     "matplotlib>=3.8",
+    "pygments>=2.17",
     "tensorboard>=2.16",
 ]
 
@@ -63,6 +64,8 @@ EXTRAS = {
         "types-PyYAML",
         "types-psutil",
         "types-tqdm",
+        "types-Pygments",
+        "playwright>=1.50",
     ],
 }
 
@@ -113,6 +116,7 @@ setup(
         "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
         "megatron_codex.planning": ["hardware/*.yaml"],
         "megatron_codex": ["py.typed"],
+        "megatron_codex.evaluation.report": ["page.css", "page.js"],
         "megatron_codex.sandbox": ["_jail.pyi"],
         "megatron_codex.problems.tracing": ["_tracer.pyi"],
     },

@@ -15,7 +15,7 @@ class RerankConfig:
     results: Path
     """JSONL of results (samples with verdicts), as tools/evaluate.py writes it."""
     output: Path
-    """Directory to write: ranking.json, ranking.svg, manifest.json."""
+    """Directory to write: ranking.json, ranking.svg, ranking.png, manifest.json."""
     k: tuple[int, ...] = ()
     """Numbers of samples to choose from; none: 1, 2, 5, 10, ... up to the fewest samples of a problem."""
     seed: int = 0
@@ -71,6 +71,10 @@ class EvaluationPart:
     """Key of the problems' provenance that splits the table, for example chain_length; empty: no split."""
     k: tuple[int, ...] = ()
     """k of pass@k; none: those of 1, 10, 100 that there are samples for."""
+    model: str = ""
+    """Joins evaluations of one model at several temperatures into a sweep; empty: part of none."""
+    temperature: float | None = None
+    """Softmax temperature of the samples; needed with model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,16 @@ class ComparisonPart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScalingPart:
+    """Training runs of one recipe at several sizes: held-out loss over parameters, with a power law fitted to it."""
+
+    label: str
+    """Name on the page."""
+    runs: tuple[Path, ...]
+    """Training runs' output directories (manifest.json, metrics.jsonl with valid_loss), at least three sizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportParts:
     """What the page shows; paths are relative to the run folder."""
 
@@ -115,19 +129,24 @@ class ReportParts:
     """Outputs of tools/rerank.py."""
     round_trips: tuple[FilePart, ...] = ()
     """Outputs of tools/grade_docstrings.py."""
+    scaling: tuple[ScalingPart, ...] = ()
+    """Families of models that differ in size."""
     lineage: tuple[Path, ...] = ()
     """Further output directories or manifest files whose origin the page shows."""
     not_reproduced: tuple[str, ...] = ()
     """What the run does not show, in words."""
-    samples_shown: int = 8
+    samples_shown: int = 24
     """Samples of each evaluation on the page, spread over problems and verdicts."""
 
     def __post_init__(self) -> None:
+        faults = []
+        for field in ("counts", "training", "evaluations", "rankings", "round_trips", "scaling"):
+            labels = [part.label for part in getattr(self, field)]
+            faults += [
+                Fault(field=field, value=label, rule="two have this label", remedy="give each its own")
+                for label in sorted({label for label in labels if labels.count(label) > 1})
+            ]
         labels = [part.label for part in self.evaluations]
-        faults = [
-            Fault(field="evaluations", value=label, rule="two have this label", remedy="give each its own")
-            for label in sorted({label for label in labels if labels.count(label) > 1})
-        ]
         for part in self.comparisons:
             for label in (part.better, part.worse):
                 if label not in labels:
@@ -141,6 +160,14 @@ class ReportParts:
                 faults.append(
                     Fault(field="evaluations", value=evaluation.label, rule=rule, remedy="give the problems file")
                 )
+        for evaluation in self.evaluations:
+            if evaluation.model and evaluation.temperature is None:
+                rule, remedy = "model needs temperature", "give the temperature of its samples"
+                faults.append(Fault(field="evaluations", value=evaluation.label, rule=rule, remedy=remedy))
+        for family in self.scaling:
+            if len(family.runs) < 3:
+                rule, remedy = "must name at least 3 runs", "a power law has two free numbers: give three sizes or more"
+                faults.append(Fault(field="scaling", value=family.label, rule=rule, remedy=remedy))
         if self.samples_shown < 0:
             rule, remedy = "must be 0 or more", "0 shows none"
             faults.append(Fault(field="samples_shown", value=self.samples_shown, rule=rule, remedy=remedy))
@@ -155,5 +182,10 @@ class ReportConfig:
     """Run folder; RUN/report.yaml lists the parts unless the parts section is given otherwise (--config)."""
     output: Path
     """HTML file to write."""
+    figures: Path | None = None
+    """Directory to write as well: each figure of the page as SVG and PNG."""
+    compare: tuple[Path, ...] = ()
+    """Other run folders, with the same labels (other seeds, other recipes), shown beside this one; each has its
+    own report.yaml, or the parts of this one."""
     parts: ReportParts | None = None
     """What the page shows; none: read from RUN/report.yaml."""

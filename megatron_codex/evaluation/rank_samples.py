@@ -1,4 +1,4 @@
-"""Ranking as a stage: results in, a directory with ranking.json, ranking.svg and manifest.json out."""
+"""Ranking as a stage: results in, a directory with ranking.json, ranking.svg, ranking.png and manifest.json out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from megatron_codex.config.report import RerankConfig
-from megatron_codex.evaluation.figures import Series, line_figure
+from megatron_codex.evaluation.figures import LineFigure, Series
 from megatron_codex.evaluation.reranking import ranking_curves
 from megatron_codex.files import atomic_directory, atomic_file
 from megatron_codex.manifest import write_manifest
@@ -23,8 +23,7 @@ def write_ranking(config: RerankConfig, rows: Sequence[dict[str, Any]]) -> dict[
     with atomic_directory(config.output) as directory:
         with atomic_file(directory / "ranking.json", "w") as handle:
             json.dump(report, handle, indent=2)
-        with atomic_file(directory / "ranking.svg", "w") as handle:
-            handle.write(ranking_figure(report, name="ranking"))
+        ranking_figure(report, name="ranking").save(directory / "ranking")
         counts = {"problems": report["num_problems"], "samples": report["num_samples"]}
         counts["left_out_infra"] = report["left_out_infra"]
         write_manifest(
@@ -33,8 +32,8 @@ def write_ranking(config: RerankConfig, rows: Sequence[dict[str, Any]]) -> dict[
     return report
 
 
-def ranking_figure(report: dict[str, Any], *, name: str) -> str:
-    """Pass rate over k of every ranker, as SVG."""
+def ranking_figure(report: dict[str, Any], *, name: str) -> LineFigure:
+    """Pass rate over k of every ranker."""
     series = [
         Series(
             label=curve["ranker"],
@@ -46,8 +45,8 @@ def ranking_figure(report: dict[str, Any], *, name: str) -> str:
         )
         for curve in report["curves"]
     ]
-    return line_figure(
-        series,
+    return LineFigure(
+        series=series,
         name=name,
         x_label="samples to choose from, k",
         y_label="problems solved by the choice",

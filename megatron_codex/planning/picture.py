@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from megatron_codex.evaluation.figures import PALETTE, Series, line_figure
-from megatron_codex.evaluation.report.markup import Content, Html, figures, section, table, tag
-from megatron_codex.evaluation.report.page import render_page
+from megatron_codex.evaluation.figures import PALETTE, LineFigure, Series
+from megatron_codex.evaluation.report.gallery import Gallery
+from megatron_codex.evaluation.report.markup import Content, Html, table, tag
+from megatron_codex.evaluation.report.page import Section, render_page
 from megatron_codex.files import atomic_file
 from megatron_codex.planning.plan import Plan
 from megatron_codex.planning.recording import KINDS
@@ -41,11 +42,8 @@ def plan_page(plan: Plan) -> str:
     )
     return render_page(
         title,
-        [
-            Html(tag("h1", title) + "".join(tag("p", line) for line in (*headline(plan).splitlines(), summary))),
-            section("Pipeline", *_pipeline(plan)),
-            section("Memory", *_memory(plan)),
-        ],
+        [tag("p", line) for line in (*headline(plan).splitlines(), summary)],
+        [Section("Pipeline", _pipeline(plan)), Section("Memory", _memory(plan))],
     )
 
 
@@ -105,7 +103,8 @@ def _memory(plan: Plan) -> list[Html]:
         )
         for record in plan.records
     ]
-    figure = line_figure(over_step, name="memory over a step", x_label="pass of the dry run", y_label="GiB")
+    x_label = "pass of the dry run"
+    figure = LineFigure(series=over_step, name="memory over a step", x_label=x_label, y_label="GiB")
     rows: list[list[Content]] = []
     for record in plan.records:
         sizes = [*(record.peak_bytes[kind] for kind in KINDS), record.peak_total_bytes]
@@ -114,5 +113,5 @@ def _memory(plan: Plan) -> list[Html]:
     return [
         tag("p", f"GiB of a rank at its peak, by kind. {usable}", class_="soft"),
         table(["stage", *KINDS, "peak"], rows),
-        figures([("Most held in each pass, then what it leaves", figure)]),
+        Gallery().show([("Most held in each pass, then what it leaves", figure)]),
     ]

@@ -2,128 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
+import struct
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import yaml
 
-from megatron_codex.config.report import ReportConfig, RerankConfig
 from megatron_codex.errors import ConfigError, InputError
-from megatron_codex.evaluation.figures import Series, line_figure
-from megatron_codex.evaluation.rank_samples import write_ranking
-from megatron_codex.evaluation.report.build import write_report
-from megatron_codex.evaluation.report.scores import Finding
-from megatron_codex.jsonl import read_jsonl, write_jsonl
-from megatron_codex.manifest import write_manifest
-
-EVIL = "    return '</pre><script>alert(1)</script>&<img src=http://example.com/x>'\n"
-NUM_TASKS, NUM_SAMPLES = 12, 10
-
-
-def _problems() -> list[dict[str, object]]:
-    return [
-        {
-            "task_id": f"t{task}",
-            "prompt": f'def f{task}(x):\n    """Do <b>{task}</b>."""\n',
-            "entry_point": f"f{task}",
-            "canonical_solution": "    return x\n",
-            "test": "def check(candidate): pass",
-            "provenance": {"chain_length": 1 + task % 3},
-        }
-        for task in range(NUM_TASKS)
-    ]
-
-
-def _results(num_passed: int) -> list[dict[str, object]]:
-    """num_passed of the samples of every task pass; one more sample of the first task has no verdict on it."""
-    verdicts = ["passed"] * num_passed + ["wrong", "timeout"] * NUM_SAMPLES
-    rows: list[dict[str, object]] = [
-        {
-            "task_id": f"t{task}",
-            "completion": EVIL,
-            "verdict": verdicts[sample],
-            "detail": "<i>x</i>",
-            "mean_logp": -1.0 if sample < num_passed else -2.0,
-            "sum_logp": -10.0,
-        }
-        for task in range(NUM_TASKS)
-        for sample in range(NUM_SAMPLES)
-    ]
-    return [*rows, {**rows[0], "verdict": "infra"}]
+from megatron_codex.evaluation.figures import LineFigure, Series
+from megatron_codex.evaluation.report.claims import Finding
+from megatron_codex.jsonl import write_jsonl
+from tests.evaluation.report_run import EVIL, change_parts, make_run, write_page
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with every part."""
-    run = tmp_path / "run"
-    started_at = time.time()
-    write_jsonl(run / "problems.jsonl", _problems())
-    for name, num_passed in (("base", 2), ("codex_s", 6)):
-        results = run / name / "results.jsonl"
-        write_jsonl(results, _results(num_passed))
-        config = {"temperature": 0.8, "note": EVIL}
-        write_manifest(
-            results.parent,
-            name="results.jsonl.manifest.json",
-            command="evaluate.py",
-            config=config,
-            inputs=[run / "problems.jsonl"],
-            counts={"samples": 121},
-            started_at=started_at,
-        )
-    metrics = [
-        {"step": step, "loss": 5 / step, "lr": 1e-3, "grad_norm": 1.0, "tokens_per_s": 9e3, "num_tokens": 1024}
-        | ({"valid_loss": 5.5 / step} if step % 100 == 0 else {})
-        for step in range(1, 1001)
-    ]
-    write_jsonl(run / "training" / "metrics.jsonl", metrics)
-    counts = {"files": {"kept": 1234567, "duplicate": 89, "syntax <error>": 0}}
-    for name in ("training", "corpus"):
-        write_manifest(
-            run / name, command=name, config={}, inputs=[run / "problems.jsonl"], counts=counts, started_at=started_at
-        )
-    funnel = {"counts": {"problems": 120, "solved": 45}, "dropped": {"solved": {"too <hard>": 75}}}
-    (run / "training" / "funnel.json").write_text(json.dumps({"format": "megatron_codex/funnel/1", **funnel}))
-    rows = list(read_jsonl(run / "codex_s" / "results.jsonl"))
-    write_ranking(RerankConfig(results=run / "codex_s" / "results.jsonl", output=run / "ranking"), rows)
-    arms = [{"arm": "generated docstring", "pass_rate": 0.25, "low": 0.2, "high": 0.3}]
-    round_trip = {"format": "megatron_codex/round_trip/1", "arms": arms, "bleu": 0.3, "without_docstring": 4}
-    (run / "round_trip.json").write_text(json.dumps(round_trip))
-    evaluation = {"problems": "problems.jsonl", "group_by": "chain_length"}
-    parts = {
-        "title": "A <test> run",
-        "counts": [{"label": "Corpus", "path": "corpus"}, {"label": "Filter", "path": "training/funnel.json"}],
-        "training": [{"label": "base", "path": "training"}],
-        "evaluations": [
-            {"label": "base", "path": "base/results.jsonl", **evaluation},
-            {"label": "Codex-S", "path": "codex_s/results.jsonl", **evaluation},
-        ],
-        "comparisons": [{"claim": "Codex-S passes more than base", "better": "Codex-S", "worse": "base"}],
-        "rankings": [{"label": "Codex-S", "path": "ranking"}],
-        "round_trips": [{"label": "Codex-D", "path": "round_trip.json"}],
-        "not_reproduced": ["Variable binding <was> not tried."],
-    }
-    (run / "report.yaml").write_text(yaml.safe_dump(parts))
-    return run
-
-
-def _page(run: Path) -> str:
-    output = run.parent / "report.html"
-    write_report(ReportConfig(run=run, output=output))
-    return output.read_text()
+    return make_run(tmp_path / "run")
 
 
 class _Checker(HTMLParser):
     """Collects tags and attributes, and fails on elements closed out of order."""
 
-    VOID = ("meta",)
+    VOID = ("meta", "input")
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,9 +61,10 @@ def _parse(page: str) -> _Checker:
 
 
 def test_the_page_is_well_formed_self_contained_and_escaped(run: Path) -> None:
-    page = _page(run)
+    page = write_page(run)
     checker = _parse(page)
-    assert not {"script", "img", "link", "iframe", "b", "i", "test", "was"} & set(checker.tags)
+    assert checker.tags.count("script") == 1  # the page's own, whose hash its policy names
+    assert not {"img", "link", "iframe", "b", "i", "test", "was"} & set(checker.tags)
     for name, value in checker.attributes:
         assert not name.startswith("on")
         if name in ("src", "href", "xlink:href", "action"):
@@ -172,7 +77,7 @@ def test_the_page_is_well_formed_self_contained_and_escaped(run: Path) -> None:
 
 def test_ids_are_unique_and_references_are_met(run: Path) -> None:
     """Two figures on one page must not clip or mark each other."""
-    checker = _parse(_page(run))
+    checker = _parse(write_page(run))
     used = {
         reference
         for name, value in checker.attributes
@@ -185,7 +90,7 @@ def test_ids_are_unique_and_references_are_met(run: Path) -> None:
 
 
 def test_the_numbers_are_those_of_the_files(run: Path) -> None:
-    text = " ".join("".join(_parse(_page(run)).text).split())
+    text = " ".join("".join(_parse(write_page(run)).text).split())
     assert re.search(r"base ?12 ?120 ?20\.0% \[20\.0%, 20\.0%\]", text)  # the harness fault is in no count
     assert "60.0% [60.0%, 60.0%]" in text
     assert "chain length 1" in text and "chain length 3" in text
@@ -206,14 +111,14 @@ def test_a_finding_is_seen_only_when_its_interval_lies_above_zero(low: float, hi
 
 
 def test_equal_runs_give_equal_pages(run: Path) -> None:
-    assert _page(run) == _page(run)
+    assert write_page(run) == write_page(run)
 
 
 def test_long_curves_do_not_grow_the_page(run: Path) -> None:
-    before = len(_page(run))
+    before = len(write_page(run))
     metrics = [{"step": step, "loss": 1.0 + step % 7, "lr": 1e-3} for step in range(1, 50_001)]
     write_jsonl(run / "training" / "metrics.jsonl", metrics)
-    assert len(_page(run)) < before + 20_000
+    assert len(write_page(run)) < before + 20_000
 
 
 @pytest.mark.parametrize(
@@ -232,27 +137,59 @@ def test_long_curves_do_not_grow_the_page(run: Path) -> None:
             "is no label of an evaluation",
         ),
         ({"titel": "x"}, ConfigError, "did you mean title"),
+        ({"training": [{"label": "x", "path": "training"}] * 2}, ConfigError, "two have this label"),
+        ({"scaling": [{"label": "x", "runs": ["training"] * 2}]}, ConfigError, "at least 3 runs"),
+        ({"scaling": [{"label": "x", "runs": ["training"] * 3}]}, InputError, "all of one size"),
+        ({"scaling": [{"label": "x", "runs": ["training", "corpus", "base"]}]}, InputError, "corpus.*no model"),
+        (
+            {"evaluations": [{"label": "x", "path": "base/results.jsonl", "model": "base"}], "comparisons": []},
+            ConfigError,
+            "model needs temperature",
+        ),
     ],
-    ids=["missing metrics", "wrong file", "not judged", "unknown label", "misspelt key"],
+    ids=[
+        "missing metrics",
+        "wrong file",
+        "not judged",
+        "unknown label",
+        "misspelt key",
+        "a label twice",
+        "two sizes",
+        "one size",
+        "no training run",
+        "no temperature",
+    ],
 )
 def test_faulty_parts_are_named_and_nothing_is_written(
     run: Path, change: dict[str, object], error: type[Exception], message: str
 ) -> None:
-    parts = yaml.safe_load((run / "report.yaml").read_text())
-    (run / "report.yaml").write_text(yaml.safe_dump({**parts, **change}))
+    change_parts(run, change)
     with pytest.raises(error, match=message):
-        _page(run)
+        write_page(run)
     assert not (run.parent / "report.html").exists()
 
 
 def test_figures_are_xml_that_takes_the_ink_of_the_page() -> None:
     series = [Series(label="a & b", x=[1, 2], y=[0.1, 0.2], low=[0.0, 0.1], high=[0.2, 0.3], marker=True)]
-    svg = line_figure(series * 2, name='quotes " & <tags>', x_label="<x>", y_label="y", ticks=[1, 2], log_x=True)
+    name = 'quotes " & <tags>'
+    figure = LineFigure(series=series * 2, name=name, x_label="<x>", y_label="y", ticks=[1, 2], log_x=True)
+    svg = figure.inline_svg()
     ElementTree.fromstring(svg)
     assert "currentColor" in svg and "#010203" not in svg and "#000000" not in svg
-    assert svg == line_figure(
-        series * 2, name='quotes " & <tags>', x_label="<x>", y_label="y", ticks=[1, 2], log_x=True
-    )
+    assert svg == figure.inline_svg()
+
+
+def test_figures_are_written_as_files_too(run: Path, tmp_path: Path) -> None:
+    page = write_page(run, figures=tmp_path / "figures")
+    written = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert len(written) == 2 * page.count("<figure>")
+    assert "07_base_tokens_per_second.png" in written and "05_base_learning_rate.svg" in written
+    for path in (tmp_path / "figures").iterdir():
+        if path.suffix == ".svg":
+            assert ElementTree.parse(path).getroot().tag.endswith("svg") and "currentColor" not in path.read_text()
+        else:
+            width, height = struct.unpack(">2I", path.read_bytes()[16:24])
+            assert (width, height) == (1920, 1020)
 
 
 def test_report_and_ranking_never_import_torch() -> None:

@@ -75,7 +75,7 @@ def test_rerank_scores_docstrings_and_writes_curves(
     names = ["random", "mean log p", "sum log p", "back-translation", "oracle"]
     assert [curve["ranker"] for curve in report["curves"]] == names and report["k"] == [1, 2]
     assert "mean log p: 1:" in printed
-    assert (output / "ranking.svg").read_text().startswith("<svg")
+    assert (output / "ranking.svg").read_text().startswith("<?xml")
     assert json.loads((output / "manifest.json").read_text())["counts"]["samples"] == 5
 
 

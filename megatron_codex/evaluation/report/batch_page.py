@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from megatron_codex.data.batch_checks import BatchCheck
 from megatron_codex.data.inspected_batch import InspectedBatch, Piece
-from megatron_codex.evaluation.report.markup import Html, details, join, section, table, tag
-from megatron_codex.evaluation.report.page import render_page
+from megatron_codex.evaluation.report.markup import Html, details, join, table, tag
+from megatron_codex.evaluation.report.page import Section, render_page
 
 _CSS = """
 .batch { white-space: pre-wrap; overflow-wrap: anywhere; } .batch span { border-radius: 2px; }
@@ -23,13 +23,11 @@ _MAX_FAULTS = 20
 def render_batch(inspected: InspectedBatch) -> str:
     """The whole HTML document."""
     rows = range(len(inspected.batch.tokens))
-    head = [tag("style", Html(_CSS)), tag("h1", inspected.title), tag("p", inspected.summary())]
     sections = [
-        join(head),
-        section("Checks", _checks(inspected.checks)),
-        section("Rows", _legend(), *(_row(inspected, row) for row in rows)),
+        Section("Checks", [_checks(inspected.checks)]),
+        Section("Rows", [_legend(), *(_row(inspected, row) for row in rows)]),
     ]
-    return render_page(inspected.title, sections)
+    return render_page(inspected.title, [tag("p", inspected.summary())], sections, style=_CSS)
 
 
 def _checks(checks: tuple[BatchCheck, ...]) -> Html:

@@ -6,70 +6,98 @@ In: a ReportConfig (parts with paths relative to the run folder). Out: one HTML 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from megatron_codex.config.load import load_config
 from megatron_codex.config.report import ReportConfig, ReportParts
 from megatron_codex.errors import InputError
-from megatron_codex.evaluation.report.markup import Html, section, tag
-from megatron_codex.evaluation.report.page import render_page
+from megatron_codex.evaluation.report.choosing import ranking_section, round_trip_section
+from megatron_codex.evaluation.report.claims import compare, compare_rankings, findings_section
+from megatron_codex.evaluation.report.contaminated import contamination_section
+from megatron_codex.evaluation.report.gallery import Gallery
+from megatron_codex.evaluation.report.markup import tag
+from megatron_codex.evaluation.report.page import Section, render_page
 from megatron_codex.evaluation.report.results import read_results
 from megatron_codex.evaluation.report.samples import samples_section
-from megatron_codex.evaluation.report.scores import (
-    compare,
-    findings_section,
-    pass_at_k_section,
-    ranking_section,
-    round_trip_section,
-)
+from megatron_codex.evaluation.report.scaling import scaling_section
+from megatron_codex.evaluation.report.scores import pass_at_k_section
+from megatron_codex.evaluation.report.side_by_side import RunParts, run_names, side_by_side_section
 from megatron_codex.evaluation.report.stages import counts_section, lineage_section, training_section
-from megatron_codex.files import atomic_file
+from megatron_codex.evaluation.report.temperatures import temperature_section
+from megatron_codex.files import atomic_directory, atomic_file
 
 PARTS_NAME = "report.yaml"
 
 
 def write_report(config: ReportConfig) -> Path:
-    """Write config.output and return its path.
+    """Write config.output (and config.figures, which must not exist) and return the page's path.
 
     Raises: InputError naming the file for a part that is missing or not what it should be; nothing is written then.
     """
-    if not config.run.is_dir():
-        raise InputError(str(config.run), rule="no such run folder", remedy="check --run")
+    folders = [config.run, *config.compare]
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(str(folder), rule="no such run folder", remedy="check --run and --compare")
+    names = run_names([folder.resolve() for folder in folders])
     parts = config.parts or load_config(ReportParts, config.run / PARTS_NAME)
-    page = render_report(_under(parts, config.run), run=config.run)
+    runs = [_read(config.run, names[0], parts)]
+    for folder, name in zip(config.compare, names[1:], strict=True):
+        own = folder / PARTS_NAME
+        runs.append(_read(folder, name, load_config(ReportParts, own) if own.is_file() else parts))
+    gallery = Gallery()
+    page = _render(runs, gallery, folder=config.run)
+    if config.figures is not None:
+        with atomic_directory(config.figures) as directory:
+            gallery.save(directory)
     with atomic_file(config.output, "w") as handle:
         handle.write(page)
     return config.output
 
 
-def render_report(parts: ReportParts, *, run: Path) -> str:
-    """The page of these parts; their paths are absolute or relative to here."""
+def _read(folder: Path, name: str, parts: ReportParts) -> RunParts:
+    parts = _under(parts, folder)
     evaluations = [read_results(part) for part in parts.evaluations]
-    ranking, ranking_findings = ranking_section(parts.rankings)
-    findings = [*compare(parts.comparisons, evaluations), *ranking_findings]
-    summary = tag("p", parts.summary) if parts.summary else Html("")
-    outputs = [
+    findings = [*compare(parts.comparisons, evaluations), *compare_rankings(parts.rankings)]
+    return RunParts(name=name, parts=parts, evaluations=evaluations, findings=findings)
+
+
+def _render(runs: Sequence[RunParts], gallery: Gallery, *, folder: Path) -> str:
+    """The page of the first run, with the others beside it."""
+    run, parts = runs[0], runs[0].parts
+    return render_page(
+        parts.title,
+        [tag("p", parts.summary)] if parts.summary else [],
+        [
+            Section("Results", pass_at_k_section(run.evaluations, gallery)),
+            Section("Temperature", temperature_section(parts.evaluations, run.evaluations, gallery)),
+            Section("Claims of the paper in this run", findings_section(run.findings, parts.not_reproduced)),
+            Section("Runs side by side", side_by_side_section(runs, gallery)),
+            Section("Choosing one of k samples", ranking_section(parts.rankings, gallery)),
+            Section("Docstring round trip", round_trip_section(parts.round_trips)),
+            Section("Contamination", contamination_section(parts.evaluations)),
+            Section("Model size", scaling_section(parts.scaling, gallery)),
+            Section("Training", training_section(parts.training, gallery)),
+            Section("Data and funnels", counts_section(parts.counts)),
+            Section("Samples", samples_section(run.evaluations, number=parts.samples_shown)),
+            Section("Lineage", lineage_section(_outputs(parts), run=folder)),
+        ],
+        with_script=True,
+    )
+
+
+def _outputs(parts: ReportParts) -> list[Path]:
+    """What the page shows the origin of, each once."""
+    shown = [
         *(part.path for part in parts.counts),
         *(part.path for part in parts.training),
         *(part.path for part in parts.evaluations),
     ]
-    others = [part.path if part.path.is_dir() else part.path.parent for part in (*parts.rankings, *parts.round_trips)]
-    lineage = list(dict.fromkeys([*outputs, *others, *parts.lineage]))
-    return render_page(
-        parts.title,
-        [
-            tag("header", tag("h1", parts.title), summary),
-            section("Results", *pass_at_k_section(evaluations)),
-            section("Claims of the paper in this run", *findings_section(findings, parts.not_reproduced)),
-            section("Choosing one of k samples", *ranking),
-            section("Docstring round trip", *round_trip_section(parts.round_trips)),
-            section("Training", *training_section(parts.training)),
-            section("Data and funnels", *counts_section(parts.counts)),
-            section("Samples", *samples_section(evaluations, number=parts.samples_shown)),
-            section("Lineage", *lineage_section(lineage, run=run)),
-        ],
-    )
+    files = [part.path for part in (*parts.rankings, *parts.round_trips)]
+    others = [path if path.is_dir() else path.parent for path in files]
+    sizes = [run for part in parts.scaling for run in part.runs]
+    return list(dict.fromkeys([*shown, *others, *sizes, *parts.lineage]))
 
 
 def _under(parts: ReportParts, run: Path) -> ReportParts:
@@ -85,4 +113,7 @@ def _under(parts: ReportParts, run: Path) -> ReportParts:
 
     lists = ("counts", "training", "evaluations", "rankings", "round_trips")
     changes: dict[str, Any] = {name: tuple(moved(part) for part in getattr(parts, name)) for name in lists}
+    changes["scaling"] = tuple(
+        dataclasses.replace(part, runs=tuple(run / path for path in part.runs)) for part in parts.scaling
+    )
     return dataclasses.replace(parts, **changes, lineage=tuple(run / path for path in parts.lineage))

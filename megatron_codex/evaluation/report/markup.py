@@ -28,9 +28,9 @@ def text(value: Content) -> Html:
     return Html(f"{value:,}" if isinstance(value, int) else f"{value:.4g}")
 
 
-def tag(name: str, *children: Content, **attributes: str) -> Html:
-    """<name attribute="...">children</name>; `class_` stands for class."""
-    shown = "".join(f' {key.rstrip("_")}="{html.escape(value)}"' for key, value in attributes.items())
+def tag(name: str, /, *children: Content, **attributes: str) -> Html:
+    """<name attribute="...">children</name>; `class_` stands for class, `data_model` for data-model."""
+    shown = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
     return Html(f"<{name}{shown}>{''.join(text(child) for child in children)}</{name}>")
 
 
@@ -49,20 +49,9 @@ def table(head: Sequence[Content], rows: Sequence[Sequence[Content]], *, kind: s
     return tag("div", tag("table", tag("thead", header), tag("tbody", *body)), class_=f"scroll {kind}")
 
 
-def section(title: str, *content: Html) -> Html:
-    """A headed section; empty when it has no content."""
-    return tag("section", tag("h2", title), *content) if content else Html("")
-
-
-def details(summary: Content, content: Html) -> Html:
+def details(summary: Content, content: Html, **attributes: str) -> Html:
     """Content behind a line that opens it."""
-    return tag("details", tag("summary", summary), content)
-
-
-def figures(svgs: Sequence[tuple[str, str]]) -> Html:
-    """(caption, SVG) pairs side by side where there is room."""
-    shown = [tag("figure", tag("figcaption", caption), Html(svg)) for caption, svg in svgs]
-    return tag("div", *shown, class_="figures") if shown else Html("")
+    return tag("details", tag("summary", summary), content, **attributes)
 
 
 def share_bar(share: float) -> Html:

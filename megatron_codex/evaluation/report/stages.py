@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import statistics
@@ -11,9 +12,10 @@ from typing import Any
 
 from megatron_codex.config.report import CountsPart, TrainingPart
 from megatron_codex.errors import InputError
-from megatron_codex.evaluation.figures import Series, line_figure
+from megatron_codex.evaluation.figures import LineFigure, Series
+from megatron_codex.evaluation.report.gallery import Gallery
 from megatron_codex.evaluation.report.json_file import read_json
-from megatron_codex.evaluation.report.markup import Content, Html, details, figures, join, share_bar, table, tag
+from megatron_codex.evaluation.report.markup import Content, Html, details, join, share_bar, table, tag
 from megatron_codex.jsonl import read_jsonl
 from megatron_codex.manifest import MANIFEST_NAME, read_manifest
 
@@ -40,22 +42,24 @@ def counts_section(parts: Sequence[CountsPart]) -> list[Html]:
     return shown
 
 
-def training_section(parts: Sequence[TrainingPart]) -> list[Html]:
+def training_section(parts: Sequence[TrainingPart], gallery: Gallery) -> list[Html]:
     """Curves of each training run."""
     shown = []
     for part in parts:
-        rows = list(read_jsonl(part.path / "metrics.jsonl"))
-        if not rows:
-            remedy = "the run made no step: look at its log"
-            raise InputError(str(part.path / "metrics.jsonl"), rule="has no line", remedy=remedy)
+        rows = _metrics(part)
         drawn = []
         for caption, keys in _CURVES:
             series = [_curve(rows, key) for key in keys if any(row.get(key) is not None for row in rows)]
             if series:
                 name = f"{part.label}: {caption}"
-                drawn.append((caption, line_figure(series, name=name, x_label="step", y_label="")))
-        shown += [tag("h3", part.label), tag("p", _last_line(rows), class_="soft"), figures(drawn)]
+                drawn.append((caption, LineFigure(series=series, name=name, x_label="step", y_label="")))
+        shown += [tag("h3", part.label), tag("p", _last_line(rows), class_="soft"), gallery.show(drawn)]
     return shown
+
+
+def loss_curve(part: TrainingPart, *, label: str) -> Series:
+    """A run's training loss."""
+    return dataclasses.replace(_curve(_metrics(part), "loss"), label=label)
 
 
 def lineage_section(paths: Sequence[Path], *, run: Path) -> list[Html]:
@@ -67,10 +71,10 @@ def lineage_section(paths: Sequence[Path], *, run: Path) -> list[Html]:
     versions: dict[str, str] = {}
     for path in paths:
         name = os.path.relpath(path, run)
-        if not _manifest_path(path).is_file():
+        manifest = find_manifest(path)
+        if manifest is None:
             rows.append([name, "no manifest: made by other tools", None, None, None])
             continue
-        manifest = manifest_of(path)
         inputs = [f"{Path(source).name} {value['sha256'][:12]}" for source, value in manifest["inputs"].items()]
         shown = ", ".join(inputs[:6]) + (f" and {len(inputs) - 6} more" if len(inputs) > 6 else "")
         rows.append([name, manifest["command"], manifest["started_at"], f"{manifest['seconds']:,.0f} s", shown])
@@ -83,10 +87,23 @@ def lineage_section(paths: Sequence[Path], *, run: Path) -> list[Html]:
     ]
 
 
+def find_manifest(path: Path) -> dict[str, Any] | None:
+    """As manifest_of, or None where there is none."""
+    return manifest_of(path) if _manifest_path(path).is_file() else None
+
+
 def manifest_of(path: Path) -> dict[str, Any]:
     """The manifest in a directory, at a path, or beside a file (FILE.manifest.json; a funnel's: its directory's)."""
     found = _manifest_path(path)
     return read_manifest(found.parent, found.name)
+
+
+def _metrics(part: TrainingPart) -> list[dict[str, Any]]:
+    path = part.path / "metrics.jsonl"
+    rows = list(read_jsonl(path))
+    if not rows:
+        raise InputError(str(path), rule="has no line", remedy="the run made no step: look at its log")
+    return rows
 
 
 def _manifest_path(path: Path) -> Path:
