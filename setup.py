@@ -90,8 +90,8 @@ JAIL = Extension(
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
     optional=True,
 )
-# The tracer's profile function for Python 3.11; later ones have sys.monitoring. Optional: without it the suites of
-# projects are traced by sys.setprofile, several times slower, and the trace says so.
+# The tracer's frame evaluator and profile function for Python 3.11; later ones have sys.monitoring. Optional: without
+# it the suites of projects are traced by sys.setprofile, several times slower, and the trace says so.
 TRACER = Extension(
     "megatron_codex.problems.tracing._tracer",
     sources=sorted(str(path.relative_to(HERE)) for path in (HERE / "csrc/tracing").glob("*.c")),

@@ -1,10 +1,11 @@
-/* The Python module megatron_codex.problems.tracing._tracer: a profile function that asks Python only about the calls
-   that matter. Python 3.11: later ones have sys.monitoring, and trace in another way. */
+/* The Python module megatron_codex.problems.tracing._tracer, and one of its two engines: a profile function that asks
+   Python only about the calls that matter. Python 3.11: later ones have sys.monitoring, and trace in another way. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <frameobject.h>
 
+#include "evaluator.h"
 #include "measure.h"
 
 #if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
@@ -211,7 +212,13 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_tracer", "A profile function in C.", -1,
+static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_tracer", "Engines in C.", -1,
                                     METHODS, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__tracer(void) { return PyModule_Create(&MODULE); }
+PyMODINIT_FUNC PyInit__tracer(void)
+{
+    PyObject *module = PyModule_Create(&MODULE);
+    if (module != NULL && PyModule_AddFunctions(module, EVALUATOR_METHODS) != 0)
+        Py_CLEAR(module);
+    return module;
+}

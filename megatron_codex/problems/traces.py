@@ -35,7 +35,7 @@ _MAX_DETAIL_CHARS = 300
 @dataclass(frozen=True, kw_only=True)
 class Trace:
     """suite: exit_code, passed, failed, errors, skipped, as the test runner counted; resumed: how often tracing had to
-    be started again, because a test had ended it. engine: "profiler" or "monitoring", or, several times slower,
+    be started again, because a test had ended it. engine: "evaluator" or "monitoring", or, slower, "profiler" and
     "setprofile", with the version of Python that it ran in."""
 
     functions: tuple[TracedFunction, ...]

@@ -26,12 +26,15 @@ _TESTS = ("tests", "test")
 
 
 class Pickling:
-    """The plain way: sys.setprofile, and pickle for the arguments and the result of every call of the project."""
+    """The plain way: sys.setprofile, and pickle for the arguments and the result of every call of the project.
+
+    A pair is kept by its hash only: the pickles of some suites take more memory than there is.
+    """
 
     def __init__(self, root: str) -> None:
         self._root = root + os.sep
         self._stack: list[tuple[FrameType, bytes | None]] = []
-        self.pairs: dict[str, set[tuple[bytes, bytes]]] = {}
+        self.pairs: dict[str, set[int]] = {}
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if event not in ("call", "return") or not frame.f_code.co_filename.startswith(self._root):
@@ -45,7 +48,7 @@ class Pickling:
             result = _pickled(argument)
             # What a generator yields is no result: it is pickled as well, for the callback cannot tell, but no pair.
             if arguments is not None and result is not None and not is_generator(frame.f_code):
-                self.pairs.setdefault(frame.f_code.co_qualname, set()).add((arguments, result))
+                self.pairs.setdefault(frame.f_code.co_qualname, set()).add(hash((arguments, result)))
 
 
 def _pickled(value: Any) -> bytes | None:

@@ -17,7 +17,7 @@ from megatron_codex.problems.tracing.tracer import engines_here
 
 _ROOT = Path(__file__).parents[2]
 _SCRIPT = Path(__file__).with_name("traced_calls.py")
-_ENGINES = {"3.11": ["profiler"], "3.12": ["monitoring"], "3.13": ["monitoring"]}
+_ENGINES = {"3.11": ["evaluator", "profiler"], "3.12": ["monitoring"], "3.13": ["monitoring"]}
 
 
 def _python(version: str) -> str:

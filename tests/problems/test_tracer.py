@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from megatron_codex.problems.tracing.builtin_calls import NoBuiltinError
-from megatron_codex.problems.tracing.calls import LIMITS, _measure, call_arguments, check_size, measure_plain
+from megatron_codex.problems.tracing.calls import call_arguments
 from megatron_codex.problems.tracing.exceptions import describe_exception
+from megatron_codex.problems.tracing.forms import LIMITS, _measure, check_size, measure_plain
 from megatron_codex.problems.tracing.origins import Origins, is_test_file
 from megatron_codex.problems.tracing.tracer import Tracer, engines_here
 from megatron_codex.tagged import NotPlainData
@@ -304,13 +305,13 @@ def _make(source: str) -> Any:
 )
 def test_defaults_are_left_out(header: str, values: dict[str, Any], expected: Any) -> None:
     function = _make(f"def f({header}): pass")
-    args, kwargs = call_arguments(function.__code__, values, function)
+    args, kwargs = call_arguments(function.__code__, list(values.values()), function)
     assert (args, kwargs) == expected
 
 
 def test_without_the_function_all_arguments_are_given() -> None:
     function = _make("def f(a, b=2, *, k=MARK): pass")
-    assert call_arguments(function.__code__, {"a": 1, "b": 2, "k": 3}, None) == ([1, 2], {"k": 3})
+    assert call_arguments(function.__code__, [1, 2, 3], None) == ([1, 2], {"k": 3})
 
 
 class Text(str):

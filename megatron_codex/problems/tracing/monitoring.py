@@ -10,6 +10,7 @@ import sys
 from types import CodeType
 from typing import Any
 
+from megatron_codex.problems.tracing.frame_calls import FrameCalls
 from megatron_codex.problems.tracing.recorder import Recorder
 
 NAME = "megatron_codex"
@@ -23,7 +24,8 @@ class MonitoringEngine:
     name = "monitoring"
 
     def __init__(self, recorder: Recorder) -> None:
-        self._recorder, self._pending = recorder, recorder.pending
+        self._recorder, self._calls = recorder, FrameCalls(recorder)
+        self._pending = self._calls.pending
         self._tool = -1
         events = _monitoring.events
         self._callbacks = {
@@ -60,6 +62,7 @@ class MonitoringEngine:
         return True
 
     def stop(self) -> None:
+        self._pending.clear()
         if self._tool >= 0 and _monitoring.get_tool(self._tool) == NAME:
             _monitoring.set_events(self._tool, 0)
             _monitoring.free_tool_id(self._tool)
@@ -69,12 +72,12 @@ class MonitoringEngine:
     def _on_start(self, code: CodeType, offset: int) -> Any:
         try:
             frame = self._frame(1)
-            samples = self._recorder.meet(frame)
+            samples = self._recorder.meet(code, frame.f_globals)
             if samples is None or samples.is_done:
                 return _monitoring.DISABLE
             if samples.num_calls == 0:
                 _monitoring.set_local_events(self._tool, code, self._in_wanted)
-            self._recorder.enter(samples, frame)
+            self._calls.enter(samples, frame)
         except Exception:
             self._pending.pop(self._frame(1), None)
         return None
@@ -83,7 +86,7 @@ class MonitoringEngine:
         try:
             frame = self._frame(1)
             if frame in self._pending:
-                self._recorder.returned(frame, value)
+                self._calls.returned(frame, value)
         except Exception:
             return None
         return None
@@ -92,7 +95,7 @@ class MonitoringEngine:
         try:
             frame = self._frame(1)
             if frame in self._pending:
-                self._recorder.yielded(frame, value)
+                self._calls.yielded(frame, value)
         except Exception:
             self._pending.pop(self._frame(1), None)
         return None
@@ -100,10 +103,10 @@ class MonitoringEngine:
     def _on_unwind(self, code: CodeType, offset: int, error: BaseException) -> None:
         try:
             if self._pending and (frame := self._frame(1)) in self._pending:
-                self._recorder.raised(frame, error)
+                self._calls.raised(frame, error)
         except Exception:
             return
 
     def _on_throw(self, code: CodeType, offset: int, error: BaseException) -> None:
         if self._pending:
-            self._recorder.forget(self._frame(1))
+            self._calls.forget(self._frame(1))

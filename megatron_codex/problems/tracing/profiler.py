@@ -28,7 +28,8 @@ class ProfilerEngine:
 
     def __init__(self, recorder: Recorder) -> None:
         events = ProfileEvents(recorder)
-        _tracer.configure(events.on_call, events.on_return, recorder.pending)
+        self._pending = events.pending
+        _tracer.configure(events.on_call, events.on_return, events.pending)
 
     def start(self) -> None:
         threading.setprofile(_begin_thread)
@@ -41,6 +42,7 @@ class ProfilerEngine:
     def stop(self) -> None:
         threading.setprofile(None)
         _tracer.stop()
+        self._pending.clear()
 
 
 def _begin_thread(frame: FrameType, event: str, argument: Any) -> None:

@@ -13,11 +13,11 @@ An id is "origin:file:line:qualified name". Calls are counted as long as a funct
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from megatron_codex.problems.tracing.forms import json_text
 
 MAX_BYTES = 64 << 20
 """Of all records; then only the last one is written."""
@@ -27,23 +27,12 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW |
 """It may have become a link, or a pipe that nobody reads."""
 
 
-def _encoder() -> Callable[[Any], str]:
-    """json.dumps for forms, which are trees without floats, in C alone: nothing of it can be replaced later."""
-    make: Any = vars(json.encoder)["c_make_encoder"]
-    if make is None:
-        return json.JSONEncoder().encode
-    quote = json.encoder.encode_basestring_ascii
-    parts = make(None, None, quote, None, ": ", ", ", False, False, True)
-    return lambda form: "".join(parts(form, 0))
-
-
 class RecordFile:
     """Takes what it needs at the start: a suite may put others in the place of os.write or json.dumps for a while."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._open, self._write, self._close, self._getpid = os.open, os.write, os.close, os.getpid
-        self._text = _encoder()
         self._left = MAX_BYTES
         self._process = os.getpid()
         self.token = os.urandom(16).hex()
@@ -57,13 +46,13 @@ class RecordFile:
         """False in a process that the suite forked."""
         return self._getpid() == self._process
 
-    def text(self, value: Any) -> str:
-        """A form as JSON."""
-        return self._text(value)
-
     def write(self, **record: Any) -> None:
+        self.write_line(json_text(record))
+
+    def write_line(self, text: str) -> None:
+        """text: of one record."""
         # Opened anew each time: a suite may close descriptors that are not its own.
-        line = self._text(record).encode() + b"\n"
+        line = text.encode() + b"\n"
         self._left -= len(line)
         descriptor = self._open(self._path, _FLAGS, 0o644)
         try:

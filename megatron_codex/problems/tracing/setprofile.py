@@ -12,6 +12,7 @@ import threading
 from types import CodeType, FrameType
 from typing import Any
 
+from megatron_codex.problems.tracing.frame_calls import FrameCalls
 from megatron_codex.problems.tracing.recorder import Recorder
 
 _RETURNS = {dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap}
@@ -24,32 +25,32 @@ class ProfileEvents:
     """What a call and a return event of a frame mean. profiler.py, the engine in C, hands on only those that matter."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._pending = recorder.pending
+        self._recorder, self._calls = recorder, FrameCalls(recorder)
+        self.pending = self._calls.pending
         self._opcodes: dict[int, bytes] = {}
 
     def on_call(self, frame: FrameType) -> bool | None:
         """Whether the end of this call is awaited; None: nor will that of any later call of this code be."""
-        samples = self._recorder.meet(frame)
+        samples = self._recorder.meet(frame.f_code, frame.f_globals)
         if samples is None:
             return None
         if samples.is_generator and not self._begins(frame):
             if self._opcode(frame) != _RESUME:  # something was thrown into it
-                self._recorder.forget(frame)
-            return frame in self._pending
-        return None if samples.is_done else self._recorder.enter(samples, frame)
+                self._calls.forget(frame)
+            return frame in self.pending
+        return None if samples.is_done else self._calls.enter(samples, frame)
 
     def on_return(self, frame: FrameType, value: Any, error: BaseException | None) -> None:
         """A pending frame yields, returns or, for a reason that may be unknown, ends with an exception."""
         opcode = self._opcode(frame)
         if opcode in _RETURNS:
-            self._recorder.returned(frame, value)
+            self._calls.returned(frame, value)
         elif opcode in _YIELDS and error is None:
-            self._recorder.yielded(frame, value)
+            self._calls.yielded(frame, value)
         elif error is not None:
-            self._recorder.raised(frame, error)
+            self._calls.raised(frame, error)
         else:
-            self._recorder.forget(frame)
+            self._calls.forget(frame)
 
     def _begins(self, frame: FrameType) -> bool:
         """Whether a generator's frame runs for the first time: at its first RESUME."""
@@ -72,7 +73,7 @@ class SetProfileEngine:
 
     def __init__(self, recorder: Recorder) -> None:
         self._events = ProfileEvents(recorder)
-        self._pending = recorder.pending
+        self._pending = self._events.pending
         self._threads = threading.local()
         self._errors: dict[FrameType, BaseException] = {}
 
@@ -89,6 +90,7 @@ class SetProfileEngine:
         threading.setprofile(None)
         if sys.gettrace() is _ignore:
             sys.settrace(None)
+        self._pending.clear()
         self._errors.clear()
         self._threads.depth = 0
 

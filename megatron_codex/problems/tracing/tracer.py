@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-from megatron_codex.problems.tracing import profiler
+from megatron_codex.problems.tracing import evaluator, profiler
 from megatron_codex.problems.tracing.builtin_calls import BuiltinCalls
 from megatron_codex.problems.tracing.monitoring import MonitoringEngine
 from megatron_codex.problems.tracing.origins import Origins
@@ -36,6 +36,7 @@ class Engine(Protocol):
 ENGINES: dict[str, Callable[[Recorder], Engine]] = {
     "setprofile": SetProfileEngine,
     "profiler": profiler.ProfilerEngine,
+    "evaluator": evaluator.EvaluatorEngine,
     "monitoring": MonitoringEngine,
 }
 
@@ -44,7 +45,8 @@ def engines_here() -> list[str]:
     """The engines that this Python can run, fastest first; the last one runs everywhere."""
     if sys.version_info >= (3, 12):
         return ["monitoring", "setprofile"]
-    return ["profiler", "setprofile"] if profiler.IS_BUILT else ["setprofile"]
+    engines = ["evaluator"] if evaluator.IS_USABLE else []
+    return [*engines, "profiler", "setprofile"] if profiler.IS_BUILT else ["setprofile"]
 
 
 class Tracer:
@@ -82,7 +84,6 @@ class Tracer:
         if not self._engine.is_running():
             self.num_resumed += 1
             self._engine.stop()
-            self.recorder.pending.clear()
             self._engine.start()
 
     def finish(self, **result: Any) -> None:
