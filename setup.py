@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pyarrow
@@ -90,12 +89,13 @@ JAIL = Extension(
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
     optional=True,
 )
-# The tracer's frame evaluator and profile function for Python 3.11; later ones have sys.monitoring. Optional: without
-# it the suites of projects are traced by sys.setprofile, several times slower, and the trace says so.
+# The tracer's writer of values, and for Python 3.11 its frame evaluator and profile function; later ones have
+# sys.monitoring. Optional: without it suites of projects are traced more slowly, and the trace says by what.
 TRACER = Extension(
     "megatron_codex.problems.tracing._tracer",
     sources=sorted(str(path.relative_to(HERE)) for path in (HERE / "csrc/tracing").glob("*.c")),
-    depends=[str(path) for path in (HERE / "csrc/tracing").glob("*.h")],
+    depends=[str(path) for path in (HERE / "csrc/tracing").glob("*.h")]
+    + ["csrc/sandbox/write_tagged.c", "csrc/sandbox/tagged.h"],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
     optional=True,
 )
@@ -111,7 +111,7 @@ setup(
     license_files=["LICENSE", "megatron_codex/tokenizer/LICENSE*"],
     python_requires=">=3.11",
     packages=find_packages(include=["megatron_codex", "megatron_codex.*"]),
-    ext_modules=[CPU_LIBRARY, JAIL, *([TRACER] if sys.version_info < (3, 12) else [])],
+    ext_modules=[CPU_LIBRARY, JAIL, TRACER],
     package_data={
         "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
         "megatron_codex.planning": ["hardware/*.yaml"],

@@ -83,6 +83,21 @@ def parts_of(value: Any) -> list[Any]:
     return list(fields_of(value).values()) if way == "O" else []
 
 
+def layout_of(kind: type) -> tuple[list[str], tuple[Any, ...]] | tuple[()] | None:
+    """Module and name of a class whose objects have the form "O", and its slots: (name, descriptor).
+
+    (): its objects never have a form. None: they have another one, or none as long as no module holds the class.
+    """
+    try:
+        way, slots = _way_of(kind)
+    except NotPlainData:
+        return ()
+    try:
+        return (_place(kind), slots) if way == "O" else None
+    except NotPlainData:
+        return None
+
+
 def is_iterator(kind: type) -> bool:
     """Whether a class has __next__, without asking its metaclass."""
     bases = type.__dict__["__mro__"].__get__(kind)

@@ -195,7 +195,7 @@ static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_jail", "Closing the
 PyMODINIT_FUNC PyInit__jail(void)
 {
     PyObject *module = PyModule_Create(&MODULE);
-    if (module != NULL && (prepare_tagged() != 0 || PyModule_AddStringConstant(module, "PROGRAM", PROGRAM) != 0 ||
+    if (module != NULL && ((prepare_writing() != 0 || prepare_reading() != 0) || PyModule_AddStringConstant(module, "PROGRAM", PROGRAM) != 0 ||
                            PyModule_AddFunctions(module, CANDIDATE_METHODS) != 0 ||
                            PyModule_AddFunctions(module, TESTER_METHODS) != 0))
         Py_CLEAR(module);

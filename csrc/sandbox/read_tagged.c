@@ -6,8 +6,6 @@
 
 static PyObject *float_from_hex;
 
-int prepare_reading(void);
-
 int prepare_reading(void)
 {
     float_from_hex = PyObject_GetAttrString((PyObject *)&PyFloat_Type, "fromhex");

@@ -23,7 +23,8 @@ struct output {
 };
 
 /* float.hex and float.fromhex are looked up, before there is any program. 0, or -1 with an exception. */
-int prepare_tagged(void);
+int prepare_writing(void);
+int prepare_reading(void);
 
 void skip_space(struct text *text);
 
@@ -47,6 +48,11 @@ int put(struct output *output, const char *bytes, size_t size);
 
 /* The same, of digits. Not by snprintf, whose code would be four more pages. */
 int put_integer(struct output *output, long long value);
+
+/* Append the form of an exact str, int or float. 0, or -1, as write_form. */
+int write_string(struct output *output, PyObject *string);
+int write_integer(struct output *output, PyObject *integer);
+int write_float(struct output *output, PyObject *value);
 
 /* Append what json.dumps(encode(value)) gives. 0, or -1: an exception may be set, and a part was written. */
 int write_form(struct output *output, PyObject *value, int *items, int depth);

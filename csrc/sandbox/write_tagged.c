@@ -8,12 +8,10 @@
 static const long long EXACT_INTEGERS = 1LL << 53;
 static PyObject *float_hex;
 
-int prepare_reading(void);
-
-int prepare_tagged(void)
+int prepare_writing(void)
 {
     float_hex = PyObject_GetAttrString((PyObject *)&PyFloat_Type, "hex");
-    return float_hex == NULL ? -1 : prepare_reading();
+    return float_hex == NULL ? -1 : 0;
 }
 
 int put(struct output *output, const char *bytes, size_t size)
@@ -64,7 +62,7 @@ static int put_character(struct output *output, Py_UCS4 character)
     return put_unit(output, 0xD800 + (character >> 10)) != 0 ? -1 : put_unit(output, 0xDC00 + (character & 0x3FF));
 }
 
-static int write_string(struct output *output, PyObject *string)
+int write_string(struct output *output, PyObject *string)
 {
     if (PyUnicode_READY(string) != 0 || put(output, "\"", 1) != 0)
         return -1;
@@ -77,7 +75,7 @@ static int write_string(struct output *output, PyObject *string)
     return put(output, "\"", 1);
 }
 
-static int write_integer(struct output *output, PyObject *integer)
+int write_integer(struct output *output, PyObject *integer)
 {
     int overflow;
     long long value = PyLong_AsLongLongAndOverflow(integer, &overflow);
@@ -86,7 +84,7 @@ static int write_integer(struct output *output, PyObject *integer)
     return put_integer(output, value);
 }
 
-static int write_float(struct output *output, PyObject *value)
+int write_float(struct output *output, PyObject *value)
 {
     PyObject *digits = PyObject_CallOneArg(float_hex, value);
     int failed = digits == NULL || put(output, "{\"f\": ", 6) != 0 || write_string(output, digits) != 0 ||

@@ -5,17 +5,15 @@
    may change with a release, so can_evaluate() says yes to the very release that this was compiled for. */
 
 #define Py_BUILD_CORE
-#include "evaluator.h"
+#include "engines.h"
+
+#ifdef HAS_ENGINES
 
 #include <internal/pycore_frame.h>
 #include <internal/pycore_interp.h>
 #include <opcode.h>
 
 #include "stack.h"
-
-#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
-#error "for Python 3.11"
-#endif
 
 enum { GENERATORS = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR, MAX_PENDING_GENERATORS = 256 };
 
@@ -319,3 +317,5 @@ PyMethodDef EVALUATOR_METHODS[] = {
     {"can_evaluate", can_evaluate, METH_NOARGS, "Whether this Python is the release that this was compiled for."},
     {NULL, NULL, 0, NULL},
 };
+
+#endif

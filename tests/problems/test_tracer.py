@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from megatron_codex.problems.tracing import forms
 from megatron_codex.problems.tracing.builtin_calls import NoBuiltinError
 from megatron_codex.problems.tracing.calls import call_arguments
 from megatron_codex.problems.tracing.exceptions import describe_exception
-from megatron_codex.problems.tracing.forms import LIMITS, _measure, check_size, measure_plain
+from megatron_codex.problems.tracing.forms import check_size, defined_text_of, quick_text_of, text_of
 from megatron_codex.problems.tracing.origins import Origins, is_test_file
 from megatron_codex.problems.tracing.tracer import Tracer, engines_here
+from megatron_codex.restorable_objects import encode_restorable
 from megatron_codex.tagged import NotPlainData
 
 Record = Callable[[Callable[[], Any]], list[dict[str, Any]]]
@@ -338,24 +340,60 @@ def test_not_plain(value: Any, fault: str) -> None:
         check_size(value)
 
 
-SIZES = (
-    None, True, 1.5, 2j, range(9), 1 << 1023, 1 << 1024, -(1 << 1024), "x" * 2000, "x" * 2001, b"x" * 2001,
-    bytearray(2001), ["x" * 1000] * 3, list(range(199)), list(range(200)), tuple(range(200)), set(range(200)),
-    frozenset(range(199)), {n: n for n in range(99)}, {n: n for n in range(100)}, [[[[[[[[1]]]]]]]],
-    [[[[[[[[[1]]]]]]]]], {"a": [{"b": ({"c"},)}]},
+class Slotted:
+    __slots__ = ("a", "b")
+
+    def __init__(self, a: Any) -> None:
+        self.a = a
+
+
+class Both(Slotted):
+    def __init__(self, a: Any, **fields: Any) -> None:
+        super().__init__(a)
+        self.__dict__.update(fields)
+
+
+class Fielded:
+    def __init__(self) -> None:
+        self.one, self.two = 1, [self.__class__.__name__]
+
+
+class Again(Slotted):
+    __slots__ = ("a",)
+
+
+class Lists(list[int]):
+    pass
+
+
+FORMS = (
+    None, True, 1.5, float("nan"), 2j, range(9), 1 << 52, 1 << 53, 1 << 1024, "x" * 2000, "x" * 2001,
+    "\x00\n\"\ud800é😀", b"x", ["x" * 1000] * 3, list(range(199)), list(range(200)), tuple(range(200)),
+    {3, 1, 10, "a"}, frozenset({2}), frozenset(), {1 << 60, 2}, {None}, {(1, 2), (0, 1)}, {"'", '"', "é", "x", "\n"},
+    {Slotted}, [threading.Lock()], ["x" * 2001, threading.Lock()], [threading.Lock(), "x" * 2001],
+    {n: n for n in range(99)}, {n: n for n in range(100)}, [[[[[[[[1]]]]]]]], [[[[[[[[[1]]]]]]]]],
+    {"a": [{"b": ({"c"},)}], 2: None}, Slotted(1), [Slotted([Slotted("x")])], Both(1), Both(1, c=2), Again(1), Lists(),
+    Record, sys, len, Path, OrderedDict(a=1), Told("x"), functools.reduce(lambda inner, _: Slotted(inner), range(9), 1),
 )  # fmt: skip
 
 
-@pytest.mark.skipif(measure_plain is None, reason="the tracer's extension is not built here")
-@pytest.mark.parametrize("number", range(len(SIZES)))
-def test_the_measure_in_c_is_the_one_in_python(number: int) -> None:
-    fault = None
-    try:
-        _measure(SIZES[number], 0, list(LIMITS[:2]))
-    except NotPlainData as error:
-        fault = str(error)
-    assert measure_plain(SIZES[number], LIMITS) == fault
-    assert measure_plain([sys], LIMITS) == ""  # Python has to look
+@pytest.mark.skipif(quick_text_of is None, reason="the tracer's extension is not built here")
+@pytest.mark.parametrize("number", range(len(FORMS)))
+def test_the_text_in_c_is_the_one_in_python(number: int) -> None:
+    texts = []
+    for function in (text_of, text_of, defined_text_of):
+        try:
+            texts.append(function(FORMS[number]))
+        except NotPlainData as error:
+            texts.append(f"refused: {error}")
+    assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.skipif(quick_text_of is None, reason="the tracer's extension is not built here")
+def test_common_values_never_come_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "defined_text_of", None)
+    for value in (None, False, -3, "é", 0.5, [1, (2, {"a": []})], Slotted(1), [Fielded()]):
+        assert json.loads(text_of(value)) == encode_restorable(value)
 
 
 def test_cycles_are_not_plain() -> None:

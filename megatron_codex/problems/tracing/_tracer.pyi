@@ -1,19 +1,24 @@
-"""csrc/tracing: the tracer's engines in C, and what measures values for them."""
+"""csrc/tracing: the tracer's engines in C, which only Python 3.11 has, and the forms of values."""
 
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Literal
 
-def configure(
+def configure_profiler(
     on_call: Callable[[FrameType], bool | None],
     on_return: Callable[[FrameType, Any, BaseException | None], None],
     pending: dict[FrameType, Any],
     /,
 ) -> None: ...
-def start() -> None: ...
-def stop() -> None: ...
-def is_running() -> bool: ...
-def measure(value: Any, limits: tuple[int, int, int, int], /) -> str | None: ...
+def start_profiler() -> None: ...
+def stop_profiler() -> None: ...
+def is_profiling() -> bool: ...
+def text_of(
+    value: Any,
+    limits: tuple[int, int, int],
+    layout_of: Callable[[type], tuple[str, tuple[Any, ...]] | Literal[False] | None],
+    /,
+) -> str | Literal[False] | None: ...
 def configure_evaluator(
     meet: Callable[[CodeType, dict[str, Any]], Any],
     begin: Callable[[Any, tuple[Any, ...]], Any],

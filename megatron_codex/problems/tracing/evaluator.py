@@ -16,7 +16,7 @@ try:
 except ImportError:  # not built, or built for another Python
     _tracer = None  # type: ignore[assignment]
 
-IS_USABLE = _tracer is not None and _tracer.can_evaluate()
+IS_USABLE = hasattr(_tracer, "can_evaluate") and _tracer.can_evaluate()
 """Built, and for this very release of Python."""
 
 

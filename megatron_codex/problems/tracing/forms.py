@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from megatron_codex.restorable_objects import encode_restorable, parts_of
+from megatron_codex.restorable_objects import encode_restorable, layout_of, parts_of
 from megatron_codex.tagged import NotPlainData
 
 try:
-    from megatron_codex.problems.tracing._tracer import measure as measure_plain
+    from megatron_codex.problems.tracing._tracer import text_of as quick_text_of
 except ImportError:  # not built, or built for another Python
-    measure_plain = None  # type: ignore[assignment]
+    quick_text_of = None  # type: ignore[assignment]
 
 _MAX_ITEMS, _MAX_CHARACTERS, _MAX_DEPTH, _MAX_INTEGER_BITS = 200, 2_000, 8, 1_024
-LIMITS = (_MAX_ITEMS, _MAX_CHARACTERS, _MAX_DEPTH, _MAX_INTEGER_BITS)
+_LIMITS = (_MAX_ITEMS, _MAX_CHARACTERS, _MAX_DEPTH)
 _SCALARS = (type(None), bool, float, complex, range)
 _TEXTS = (str, bytes, bytearray)
 _SEQUENCES = (list, tuple, set, frozenset)
@@ -39,18 +39,47 @@ json_text = _make_json_text()
 
 def text_of(value: Any) -> str:
     """A value's tagged form, as JSON. Raises: NotPlainData, naming what has no form or is too large."""
+    if quick_text_of is not None:
+        text = quick_text_of(value, _LIMITS, _layout_of)
+        if text:
+            return text
+        if text is False:
+            raise _RefusedError(value)
+    return defined_text_of(value)
+
+
+class _RefusedError(NotPlainData):
+    """What is wrong is found out when it is asked for: most refusals are not the first of their function."""
+
+    def __str__(self) -> str:
+        try:
+            return defined_text_of(self.args[0])
+        except NotPlainData as error:
+            return str(error)
+
+
+def defined_text_of(value: Any) -> str:
+    """As text_of, which is to give the same, sooner."""
     check_size(value)
     return json_text(encode_restorable(value))
 
 
+def _layout_of(kind: type) -> tuple[str, tuple[Any, ...]] | Literal[False] | None:
+    """For quick_text_of: how the form of an object begins, and the slots that it may have besides a __dict__.
+
+    False: objects of this class never have a form. None: one of another kind.
+    """
+    found = layout_of(kind)
+    if not found:
+        return False if found == () else None
+    (module, name), slots = found
+    if len({field for field, _ in slots}) < len(slots):
+        return None  # a class has a slot anew that its base has
+    return f'{{"O": [{json_text(module)}, {json_text(name)}, [', slots
+
+
 def check_size(value: Any) -> Any:
     """The value itself, when it and what it holds are not too much. Raises: NotPlainData."""
-    if measure_plain is not None:
-        fault = measure_plain(value, LIMITS)
-        if fault is None:
-            return value
-        if fault:
-            raise NotPlainData(fault)
     _measure(value, 0, [_MAX_ITEMS, _MAX_CHARACTERS])
     return value
 

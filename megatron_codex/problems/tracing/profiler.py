@@ -18,7 +18,7 @@ try:
 except ImportError:  # not built, or built for another Python
     _tracer = None  # type: ignore[assignment]
 
-IS_BUILT = _tracer is not None
+IS_BUILT = hasattr(_tracer, "start_profiler")
 
 
 class ProfilerEngine:
@@ -29,22 +29,22 @@ class ProfilerEngine:
     def __init__(self, recorder: Recorder) -> None:
         events = ProfileEvents(recorder)
         self._pending = events.pending
-        _tracer.configure(events.on_call, events.on_return, events.pending)
+        _tracer.configure_profiler(events.on_call, events.on_return, events.pending)
 
     def start(self) -> None:
         threading.setprofile(_begin_thread)
-        _tracer.start()
+        _tracer.start_profiler()
 
     def is_running(self) -> bool:
         """False after a test has ended it in this thread."""
-        return _tracer.is_running()
+        return _tracer.is_profiling()
 
     def stop(self) -> None:
         threading.setprofile(None)
-        _tracer.stop()
+        _tracer.stop_profiler()
         self._pending.clear()
 
 
 def _begin_thread(frame: FrameType, event: str, argument: Any) -> None:
     """What a new thread is given for its profile function: puts the one in C in its place."""
-    _tracer.start()
+    _tracer.start_profiler()

@@ -1,16 +1,10 @@
-/* The Python module megatron_codex.problems.tracing._tracer, and one of its two engines: a profile function that asks
-   Python only about the calls that matter. Python 3.11: later ones have sys.monitoring, and trace in another way. */
+/* A profile function that asks Python only about the calls that matter, for Python 3.11: later ones have sys.monitoring. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "engines.h"
+
 #include <frameobject.h>
 
-#include "evaluator.h"
-#include "measure.h"
-
-#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
-#error "for Python 3.11"
-#endif
+#ifdef HAS_ENGINES
 
 /* What is known of a code object, kept beside it as a number: 4 * the tracer's own + the verdict. */
 enum verdict { UNKNOWN = 0, WANTED, DONE };
@@ -149,7 +143,7 @@ static int profile(PyObject *self, PyFrameObject *frame, int what, PyObject *arg
     return 0;
 }
 
-PyDoc_STRVAR(configure_doc, "configure(on_call, on_return, pending): on_call(frame) says True, False or None (never again);\n"
+PyDoc_STRVAR(configure_doc, "configure_profiler(on_call, on_return, pending): on_call(frame) says True, False or None (never again);\n"
                             "on_return(frame, value, exception); pending: a dict whose keys are the awaited frames.");
 
 static PyObject *configure(PyObject *module, PyObject *args)
@@ -176,7 +170,7 @@ static PyObject *start(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     if (on_call == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "configure comes first");
+        PyErr_SetString(PyExc_RuntimeError, "configure_profiler comes first");
         return NULL;
     }
     PyEval_SetProfile(profile, NULL);
@@ -203,22 +197,12 @@ static PyObject *is_running(PyObject *module, PyObject *unused)
     return PyBool_FromLong(PyThreadState_Get()->c_profilefunc == profile);
 }
 
-static PyMethodDef METHODS[] = {
-    {"configure", configure, METH_VARARGS, configure_doc},
-    {"start", start, METH_NOARGS, "Trace this thread."},
-    {"stop", stop, METH_NOARGS, "Trace this thread no longer; a profile function of somebody else's stays."},
-    {"is_running", is_running, METH_NOARGS, "Whether this thread is traced."},
-    {"measure", measure, METH_VARARGS, measure_doc},
+PyMethodDef PROFILER_METHODS[] = {
+    {"configure_profiler", configure, METH_VARARGS, configure_doc},
+    {"start_profiler", start, METH_NOARGS, "Trace this thread."},
+    {"stop_profiler", stop, METH_NOARGS, "Trace this thread no longer; a profile function of somebody else's stays."},
+    {"is_profiling", is_running, METH_NOARGS, "Whether this thread is traced."},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_tracer", "Engines in C.", -1,
-                                    METHODS, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit__tracer(void)
-{
-    PyObject *module = PyModule_Create(&MODULE);
-    if (module != NULL && PyModule_AddFunctions(module, EVALUATOR_METHODS) != 0)
-        Py_CLEAR(module);
-    return module;
-}
+#endif

@@ -1,0 +1,3 @@
+/* The sandbox's writer of tagged JSON, compiled into this module, too. */
+
+#include "../sandbox/write_tagged.c"
