@@ -27,6 +27,9 @@ class DataConfig:
     """codex_s, codex_d: JSONL of problems to validate on."""
     layout: Literal["left_padded", "packed"] = "left_padded"
     """codex_s, codex_d: one example a row, prompts padded on the left (the paper's), or several examples a row."""
+    group_by_length: bool = False
+    """codex_s, codex_d, left_padded: training batches are made of examples of like lengths, in a random order; they
+    then hold much less padding. Evaluations are not changed."""
     train_end_of_text: bool = True
     """codex_s, codex_d: the end of document after a completion counts in the loss; false: the model never learns to
     stop by itself."""

@@ -133,12 +133,17 @@ class TrainConfig:
             for name in reads
             if not getattr(self.data, name)
         ]
-        foreign = ("problems", "valid_problems") if self.task == "base" else ("data_prefix", "data_weights")
+        foreign: tuple[str, ...] = ("data_prefix", "data_weights")
+        if self.task == "base":
+            foreign = ("problems", "valid_problems", "group_by_length")
         for name in foreign:
             value = getattr(self.data, name)
             if value:
                 rule, remedy = f"is not read by task {self.task}", f"leave it out; this task reads data.{reads[0]}"
                 faults.append(Fault(field=f"data.{name}", value=value, rule=rule, remedy=remedy, others=("task",)))
+        if self.data.group_by_length and self.data.layout == "packed":
+            rule, remedy = "is not read with data.layout = packed, whose rows are full", "leave it out"
+            faults.append(Fault(field="data.group_by_length", value=True, rule=rule, remedy=remedy))
         evaluates = self.training.eval_interval > 0
         if evaluates and self.task != "base" and not self.data.valid_problems:
             rule = f"is required by training.eval_interval = {self.training.eval_interval}"

@@ -91,6 +91,13 @@ class PromptedDataset:
         """Examples kept, in all rows."""
         return len(self._examples)
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N, 2] positions of each left-padded row before the completion's column, and from there on."""
+        assert self.layout == "left_padded", "a packed row has no prompt of its own"
+        parts = [(each.prompt_length, each.num_positions - each.prompt_length) for each in self._examples]
+        return np.array(parts, np.int64)
+
     def sequence_length(self, indices: Sequence[int]) -> int:
         """Positions that these rows need.
 

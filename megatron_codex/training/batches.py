@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from megatron_codex.config.training import TrainConfig
-from megatron_codex.data.batch import Batch, SampleSource
+from megatron_codex.data.batch import PADDING_DOCUMENT, Batch, SampleSource
 from megatron_codex.data.blend import BlendedSource
+from megatron_codex.data.length_groups import LengthGroupedOrder
 from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.parallel.groups import Layout
 
@@ -52,6 +53,8 @@ class StepBatch:
     """Positions of every micro-batch of the global batch, on all ranks."""
     num_loss_tokens: int
     """Labels of this rank's share that count in the loss."""
+    num_padding: int
+    """Positions of this rank's share that hold no document."""
     largest_token: int
     """Largest token id of this rank's share, labels included."""
 
@@ -89,6 +92,7 @@ class GlobalBatches:
             micro_batches=[self._to_tensors(batch) for batch in batches],
             seq_length=seq_length,
             num_loss_tokens=sum(batch.num_loss_tokens for batch in batches),
+            num_padding=sum(_num_padding(batch) for batch in batches),
             largest_token=max(int(max(batch.tokens.max(), batch.labels.max())) for batch in batches),
         )
 
@@ -113,27 +117,37 @@ class GlobalBatches:
 
 
 def run_batches(
-    config: TrainConfig, source: SampleSource, layout: Layout, *, num_positions: int | None = None
+    config: TrainConfig, source: SampleSource, layout: Layout | None, *, num_positions: int | None = None
 ) -> GlobalBatches:
-    """This rank's batches of a run, in the run's order. num_positions: as GlobalBatches has it."""
+    """This rank's batches of a run, in the run's order. layout: none for the whole global batches, on one rank.
+
+    num_positions: as GlobalBatches has it. Samples of like lengths are grouped in training alone, which has no end: of
+    an evaluation, whose first batches stand for all, each must hold samples of every length.
+    """
+    groups = config.data.group_by_length and num_positions is None
     return GlobalBatches(
         source=source,
-        order=run_order(source, seed=config.training.seed),
+        order=run_order(
+            source, seed=config.training.seed, grouped_into=config.training.global_batch_size if groups else None
+        ),
         global_batch_size=config.training.global_batch_size,
         micro_batch_size=config.training.micro_batch_size,
-        dp_rank=layout.dp_rank,
-        dp_size=layout.dp_size,
-        length_multiple=layout.tp_size if config.parallel.sequence_parallel else 1,
+        dp_rank=0 if layout is None else layout.dp_rank,
+        dp_size=1 if layout is None else layout.dp_size,
+        length_multiple=config.parallel.tensor_model_parallel_size if config.parallel.sequence_parallel else 1,
         num_positions=num_positions,
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
 
 
-def run_order(source: SampleSource, *, seed: int) -> Order:
+def run_order(source: SampleSource, *, seed: int, grouped_into: int | None = None) -> Order:
     """The order in which a run takes a source's samples: shuffled, but for a blend, which is mixed evenly already.
 
-    Shuffled as well, each part's share would be right on average only.
+    Shuffled as well, each part's share would be right on average only. grouped_into: the size of batches that are to
+    hold samples of like lengths, which the source then tells (`lengths`, as PromptedDataset has it).
     """
+    if grouped_into is not None:
+        return LengthGroupedOrder(source.lengths, batch_size=grouped_into, seed=seed)  # type: ignore[attr-defined]
     return source.order if isinstance(source, BlendedSource) else ShuffledOrder(len(source), seed)
 
 
@@ -149,6 +163,10 @@ def hidden_keys(document_ids_BS: Tensor) -> Tensor:
     diagonal = torch.arange(num_positions, device=same_BSS.device)
     same_BSS[:, diagonal, diagonal] = True
     return ~same_BSS[:, None]
+
+
+def _num_padding(batch: Batch) -> int:
+    return 0 if batch.document_ids is None else int(np.count_nonzero(batch.document_ids == PADDING_DOCUMENT))
 
 
 def _round_up(value: int, multiple: int) -> int:

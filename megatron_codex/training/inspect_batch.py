@@ -14,7 +14,7 @@ from megatron_codex.data.inspected_batch import InspectedBatch
 from megatron_codex.data.seen_batch import ExpectedExamples, SeenBatch
 from megatron_codex.errors import InputError
 from megatron_codex.tokenizer.codex import CodexTokenizer
-from megatron_codex.training.batches import GlobalBatches, MicroBatch, run_order
+from megatron_codex.training.batches import MicroBatch, run_batches
 from megatron_codex.training.datasets import ReadPairs, build_datasets
 
 
@@ -27,16 +27,7 @@ def inspect_batch(config: InspectBatchConfig, *, read_pairs: ReadPairs | None) -
     source = datasets.train if config.split == "train" else datasets.valid
     assert source is not None, "the configuration checks that the run evaluates"
     num_rows = _rows_of_the_step(config, len(source))
-    batches = GlobalBatches(
-        source=source,
-        order=run_order(source, seed=config.training.seed),
-        global_batch_size=config.training.global_batch_size,
-        micro_batch_size=config.training.micro_batch_size,
-        dp_rank=0,
-        dp_size=1,
-        length_multiple=config.parallel.tensor_model_parallel_size if config.parallel.sequence_parallel else 1,
-        num_positions=len(source) if config.split == "valid" else None,
-    )
+    batches = run_batches(config, source, None, num_positions=len(source) if config.split == "valid" else None)
     tokenizer = CodexTokenizer.from_config(config.tokenizer)
     batch = _join([_seen(each) for each in batches.at(config.step - 1).micro_batches], num_rows=num_rows)
     expected = Expectation(

@@ -101,6 +101,9 @@ def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], 
         "grad_norm": result.grad_norm,
         "lr": rate,
         "num_tokens": num_tokens,
+        "num_positions": result.num_positions,
+        "padding_share": result.num_padding / result.num_positions,
+        "masked_share": 1 - result.num_tokens / result.num_positions,
         "tokens_per_s": num_tokens / seconds,
         "step_time_s": seconds,
         "mfu": _model_flops_utilisation(run, result, seconds),
@@ -128,9 +131,11 @@ def _model_flops_utilisation(run: Run, result: StepResult, seconds: float) -> fl
     peak = peak_flops()
     if peak is None:
         return None
-    num_positions = run.config.training.global_batch_size * result.seq_length
     flops = model_flops(
-        run.config.model, vocab_size=run.vocab_size, num_positions=num_positions, seq_length=result.seq_length
+        run.config.model,
+        vocab_size=run.vocab_size,
+        num_positions=result.num_positions,
+        seq_length=result.seq_length,
     )
     return flops / seconds / (peak * run.layout.world_size)
 

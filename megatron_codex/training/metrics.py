@@ -1,7 +1,9 @@
 """What a run reports: metrics.jsonl (a line for every step), TensorBoard, and log lines. Rank 0 only.
 
-A line of metrics.jsonl: step, loss, grad_norm, lr, num_tokens (unmasked tokens trained on in this step), tokens_per_s
-(those, over the step's time), step_time_s, mfu (share of the device's peak, where the peak is known, else null), and on
+A line of metrics.jsonl: step, loss, grad_norm, lr, num_tokens (unmasked tokens trained on in this step), num_positions
+(of the global batch, padding included), padding_share (of them, those that are padding), masked_share (of them, those
+that do not count in the loss: the output layer leaves them out), tokens_per_s (num_tokens over the step's time),
+step_time_s, mfu (share of the device's peak, where the peak is known, else null), and on
 evaluation steps valid_loss. loss and grad_norm are null for a step whose batch had nothing to train on. A step that was
 skipped (training.loss_spike_factor) has skipped, which says its loss, grad_norm null and num_tokens 0.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +32,8 @@ PEAK_FLOPS = {
 """Dense bf16 FLOP/s of one device, by the beginning of its name. Source: NVIDIA's data sheets."""
 
 _logger = logging.getLogger(__name__)
-_SCALARS = ("loss", "grad_norm", "lr", "tokens_per_s", "mfu", "valid_loss")
+_SCALARS = ("loss", "grad_norm", "lr", "tokens_per_s", "padding_share", "masked_share", "mfu", "valid_loss")
+_SHARES = ("padding_share", "masked_share")
 
 
 class MetricsWriter:
@@ -87,6 +91,13 @@ def read_metrics(output_dir: Path) -> list[dict[str, Any]]:
         return []
     whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
     return [json.loads(line) for line in whole]
+
+
+def shares_of_positions(lines: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """padding_share and masked_share over all positions of these steps; none where no step says how many it had."""
+    counted = [line for line in lines if "num_positions" in line]
+    total = sum(line["num_positions"] for line in counted)
+    return {name: sum(line[name] * line["num_positions"] for line in counted) / total for name in _SHARES if total}
 
 
 def model_flops(model: ModelConfig, *, vocab_size: int, num_positions: int, seq_length: int) -> float:

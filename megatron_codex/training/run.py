@@ -21,6 +21,7 @@ from megatron_codex.training.datasets import Datasets, ReadPairs, build_datasets
 from megatron_codex.training.deepspeed_engine import build_deepspeed_engine
 from megatron_codex.training.engine import build_engine
 from megatron_codex.training.loop import Run, run_steps
+from megatron_codex.training.metrics import read_metrics, shares_of_positions
 from megatron_codex.training.randomness import seed_step
 from megatron_codex.training.start import check_init_from, find_start, set_state
 
@@ -100,6 +101,7 @@ def _write_manifest(
             "skipped_steps": progress.spikes.num_skipped,
             **_best(progress),
             "tokens": progress.num_tokens,
+            **shares_of_positions(read_metrics(config.training.output_dir)),
             "train_samples": len(datasets.train),
             "valid_samples": len(datasets.valid) if datasets.valid is not None else 0,
             "parameters": config.model.num_parameters(config.tokenizer.true_vocab_size),

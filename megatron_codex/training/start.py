@@ -141,6 +141,7 @@ def _require_same_run(config: TrainConfig, checkpoint: Path, data_fingerprint: s
         identity["task"] = run.task
         identity["training.seed"] = run.training.seed
         identity["training.global_batch_size"] = run.training.global_batch_size
+        identity["data.group_by_length"] = run.data.group_by_length
     _require_equal(checkpoint, "training.output_dir", here, there)
     if manifest["data_fingerprint"] != data_fingerprint:
         _refuse_data(config, stored, checkpoint, manifest["data_fingerprint"], data_fingerprint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,10 @@ class StepResult:
     """Unmasked tokens of the global batch."""
     seq_length: int
     """Positions of a sample, padding included."""
+    num_positions: int
+    """Positions of the global batch, padding included."""
+    num_padding: int
+    """Positions of the global batch that hold no document."""
 
     @property
     def declined(self) -> bool:
@@ -50,17 +54,25 @@ def train_step(
     Raises: WorkError naming the step when the loss or the gradient is not finite.
     """
     batch = batches.at(step)
-    num_tokens = _count_tokens(batch, layout, vocab_size)
+    num_tokens, num_padding = _count(batch, layout, vocab_size)
+    result = StepResult(
+        loss=None,
+        grad_norm=None,
+        num_tokens=num_tokens,
+        seq_length=batch.seq_length,
+        num_positions=batches.global_batch_size * batch.seq_length,
+        num_padding=num_padding,
+    )
     if num_tokens == 0:
-        return StepResult(loss=None, grad_norm=None, num_tokens=0, seq_length=batch.seq_length)
+        return result
     engine.zero_gradients()
     loss = _run(engine, batch, layout, num_tokens, forward_only=False) / num_tokens
     if accepts is not None and not accepts(loss):
-        return StepResult(loss=loss, grad_norm=None, num_tokens=num_tokens, seq_length=batch.seq_length)
+        return replace(result, loss=loss)
     _require_finite("loss", loss, step)
     grad_norm = engine.update(learning_rate)
     _require_finite("gradient norm", grad_norm, step)
-    return StepResult(loss=loss, grad_norm=grad_norm, num_tokens=num_tokens, seq_length=batch.seq_length)
+    return replace(result, loss=loss, grad_norm=grad_norm)
 
 
 @torch.no_grad()
@@ -72,7 +84,7 @@ def evaluate(
     total, count = 0.0, 0
     for number in range(num_batches):
         batch = batches.at(number)
-        num_tokens = _count_tokens(batch, layout, vocab_size)
+        num_tokens, _ = _count(batch, layout, vocab_size)
         if num_tokens:
             total += _run(engine, batch, layout, num_tokens, forward_only=True)
             count += num_tokens
@@ -80,20 +92,23 @@ def evaluate(
     return total / count if count else None
 
 
-def _count_tokens(batch: StepBatch, layout: Layout, vocab_size: int) -> int:
-    """Unmasked tokens of the global batch. Raises, on all ranks, when any of them has a token beyond the vocabulary."""
-    counts = torch.tensor([batch.num_loss_tokens, int(batch.largest_token >= vocab_size)])
+def _count(batch: StepBatch, layout: Layout, vocab_size: int) -> tuple[int, int]:
+    """(unmasked tokens, positions of padding) of the global batch.
+
+    Raises: InputError, on all ranks, when any of them has a token beyond the vocabulary.
+    """
+    counts = torch.tensor([batch.num_loss_tokens, batch.num_padding, int(batch.largest_token >= vocab_size)])
     if layout.dp_size > 1:
         counts = counts.to(batch.micro_batches[0].tokens.device)
         dist.all_reduce(counts, group=layout.dp_group)
-    num_tokens, num_faulty = counts.tolist()
+    num_tokens, num_padding, num_faulty = counts.tolist()
     if num_faulty:
         raise InputError(
             "data",
             rule=f"has token ids beyond the vocabulary of {vocab_size}",
             remedy="train with the tokenizer section that the data was made with",
         )
-    return int(num_tokens)
+    return int(num_tokens), int(num_padding)
 
 
 def _run(engine: TrainingEngine, batch: StepBatch, layout: Layout, num_tokens: int, *, forward_only: bool) -> float:

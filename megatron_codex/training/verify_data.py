@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from megatron_codex.config.verify import VerifyConfig
 from megatron_codex.data.batch import Batch, SampleSource
@@ -58,6 +59,11 @@ class WithBlanks:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        lengths: NDArray[np.int64] = self.source.lengths  # type: ignore[attr-defined]
+        return lengths
 
     def sequence_length(self, indices: Sequence[int]) -> int:
         return self.source.sequence_length(indices)

@@ -134,6 +134,14 @@ def test_faults_of_several_sections_come_at_once() -> None:
 
 def test_a_task_needs_its_own_data() -> None:
     assert _faults(task="codex_s") == ["data.problems", "data.data_prefix"]
+
+
+def test_lengths_are_grouped_in_left_padded_rows_alone() -> None:
+    changes = ("data.group_by_length=true", "data.problems=p.jsonl")
+    data = {"problems": "p.jsonl", "group_by_length": True}
+    assert _config(task="codex_s", data=data).data.group_by_length
+    assert _faults(task="codex_s", data=data | {"layout": "packed"}) == ["data.group_by_length"]
+    assert _faults(*changes) == ["data.problems", "data.group_by_length"]
     assert _faults(data={"problems": "p.jsonl"}, task="base") == ["data.data_prefix", "data.problems"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from megatron_codex.data.batch import Batch
 from megatron_codex.data.blend import BlendedSource
+from megatron_codex.data.length_groups import LengthGroupedOrder
 from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.training.batches import GlobalBatches, hidden_keys, run_order
 
@@ -76,6 +78,33 @@ def test_a_blend_s_batches_hold_its_shares_and_other_sources_are_shuffled() -> N
 
     positions = np.arange(10)
     assert np.array_equal(run_order(_Source(), seed=3)(positions), ShuffledOrder(10, 3)(positions))
+
+
+class _Lengths(_Source):
+    lengths = np.stack([np.arange(10) % 5, np.ones(10, np.int64)], axis=1)
+
+
+def test_ranks_share_a_global_batch_of_like_lengths() -> None:
+    """Two whole batches of four in an epoch of ten: they hold the samples in the order of their lengths."""
+    order = run_order(_Lengths(), seed=3, grouped_into=4)
+    assert isinstance(order, LengthGroupedOrder)
+    for step in range(6):
+        whole = _batches(source=_Lengths(), order=order).at(step)
+        shares = [_batches(rank, 2, source=_Lengths(), order=order).at(step) for rank in (0, 1)]
+        rows = [[micro.tokens[:, 0].tolist() for micro in each.micro_batches] for each in (whole, *shares)]
+        assert rows[0] == rows[1] + rows[2]
+        assert {each.seq_length for each in shares} == {whole.seq_length}
+
+
+def test_padding_is_counted_on_each_rank() -> None:
+    class Padded(_Source):
+        def batch(self, indices: Sequence[int], *, seq_length: int) -> Batch:
+            made = super().batch(indices, seq_length=seq_length)
+            return replace(made, document_ids=np.where(made.loss_mask > 0, 0, -1))
+
+    shares = [_batches(rank, 2, source=Padded(), length_multiple=4).at(0) for rank in (0, 1)]
+    assert [share.num_padding for share in shares] == [8 - 1 - 2, 8 - 3 - 4]
+    assert _batches().at(0).num_padding == 0
 
 
 def test_the_length_is_that_of_the_global_batch_rounded_up() -> None:

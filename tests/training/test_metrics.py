@@ -8,7 +8,7 @@ import pytest
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.presets import PRESETS
-from megatron_codex.training.metrics import MetricsWriter, model_flops, read_metrics
+from megatron_codex.training.metrics import MetricsWriter, model_flops, read_metrics, shares_of_positions
 
 
 def test_lines_after_the_resumed_step_are_cut(tmp_path: Path) -> None:
@@ -19,6 +19,16 @@ def test_lines_after_the_resumed_step_are_cut(tmp_path: Path) -> None:
         assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
     assert read_metrics(tmp_path)[-1]["loss"] == 9.0
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_shares_of_a_run_weigh_each_step_by_its_positions() -> None:
+    lines = [
+        {"step": 1},  # of an earlier version
+        {"step": 2, "num_positions": 100, "padding_share": 0.5, "masked_share": 0.9},
+        {"step": 3, "num_positions": 300, "padding_share": 0.1, "masked_share": 0.5},
+    ]
+    assert shares_of_positions(lines) == pytest.approx({"padding_share": 0.2, "masked_share": 0.6})
+    assert shares_of_positions(lines[:1]) == {}
 
 
 def test_flops_of_12b_are_six_for_each_weight_and_token() -> None:

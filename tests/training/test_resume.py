@@ -72,6 +72,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, sections in (("tp2", sharded), ("pp2_bf16", pipeline_bf16), ("dp2", {"parallel": SHARDED_DP2})):
         # One of them is written in the background, and keeps little.
         background = {"asynchronous_saves": True, "keep_checkpoints": 1, "keep_interval": 6} if name == "dp2" else {}
+        if name == "dp2":  # twelve steps of 8 samples out of 50: epochs begin within batches
+            sections = sections | {"data": {"group_by_length": True}}
         jobs.append(merge(_job(directory, f"{name}_whole"), sections))
         jobs.append(merge(merge(_job(directory, f"{name}_parts", train_iters=7), sections), {"training": background}))
         jobs.append(merge(merge(_job(directory, f"{name}_parts"), sections), {"training": background}))
@@ -231,12 +233,13 @@ def test_another_run_is_refused_with_field_old_and_new_value(stopped: tuple[Path
     others = {
         "model.num_layers: got 2; ": replace(config, model=replace(config.model, num_layers=2)),
         "training.seed: got 5; ": replace(config, training=replace(config.training, seed=5)),
+        "data.group_by_length: got True; ": replace(config, data=replace(config.data, group_by_length=True)),
         "data.layout: got 'packed'; ": replace(config, data=replace(config.data, layout="packed")),
         "data: got 'other'; is not the data": config,
     }
-    olds = (" has 4;", " has 1;", " has 'left_padded', ", f"(fingerprint {fingerprint})")
+    olds = (" has 4;", " has 1;", " has False;", " has 'left_padded', ", f"(fingerprint {fingerprint})")
     for (line, other), old in zip(others.items(), olds, strict=True):
-        same_data = line.startswith(("model", "training"))
+        same_data = line.startswith(("model", "training", "data.group"))
         with pytest.raises(InputError) as caught:
             find_start(other, data_fingerprint=fingerprint if same_data else "other")
         assert str(caught.value).startswith(line)
