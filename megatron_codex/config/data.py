@@ -24,7 +24,10 @@ class DataConfig:
     problems: Path | tuple[Path, ...] = ()
     """codex_s, codex_d: JSONL of problems to train on, one file or several."""
     valid_problems: Path | tuple[Path, ...] = ()
-    """codex_s, codex_d: JSONL of problems to validate on."""
+    """codex_s, codex_d: JSONL of problems to validate on, all of them; those of data.problems are then trained on."""
+    validation_share: float | None = None
+    """codex_s, codex_d: share of the problems' families that is validated on and never trained on. A family's side
+    depends on its name alone (docs/data.md). None: 0.1 where the run evaluates and has no valid_problems, else 0."""
     layout: Literal["left_padded", "packed"] = "left_padded"
     """codex_s, codex_d: one example a row, prompts padded on the left (the paper's), or several examples a row."""
     group_by_length: bool = False
@@ -42,6 +45,14 @@ class DataConfig:
         if self._shares() is None:
             rule, remedy = "must be three shares, none negative, not all zero", "for example 98,1,1"
             faults.append(Fault(field="split", value=self.split, rule=rule, remedy=remedy))
+        share = self.validation_share
+        if share is not None and not 0 <= share < 1:
+            rule, remedy = "must be at least 0 and less than 1", "for example 0.1"
+            faults.append(Fault(field="validation_share", value=share, rule=rule, remedy=remedy))
+        if share and self.valid_problems:
+            rule = "holds problems out, and valid_problems names others to validate on"
+            remedy, others = "give one of the two", ("valid_problems",)
+            faults.append(Fault(field="validation_share", value=share, rule=rule, remedy=remedy, others=others))
         num_prefixes, weights = len(self.paths("data_prefix")), self.weights
         if weights and not (len(weights) == num_prefixes and all(0 < weight < float("inf") for weight in weights)):
             rule = f"must be {num_prefixes} positive numbers, one for each data_prefix"

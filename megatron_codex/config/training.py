@@ -20,6 +20,9 @@ from megatron_codex.errors import Fault, raise_faults
 
 _STAGE_LAYERS = ("num_layers_in_first_pipeline_stage", "num_layers_in_last_pipeline_stage")
 
+_VALIDATION_SHARE = 0.1
+"""Of the problems' families, where a run evaluates and is told nothing else."""
+
 Task = Literal["base", "codex_s", "codex_d"]
 
 
@@ -135,7 +138,7 @@ class TrainConfig:
         ]
         foreign: tuple[str, ...] = ("data_prefix", "data_weights")
         if self.task == "base":
-            foreign = ("problems", "valid_problems", "group_by_length")
+            foreign = ("problems", "valid_problems", "validation_share", "group_by_length")
         for name in foreign:
             value = getattr(self.data, name)
             if value:
@@ -145,10 +148,10 @@ class TrainConfig:
             rule, remedy = "is not read with data.layout = packed, whose rows are full", "leave it out"
             faults.append(Fault(field="data.group_by_length", value=True, rule=rule, remedy=remedy))
         evaluates = self.training.eval_interval > 0
-        if evaluates and self.task != "base" and not self.data.valid_problems:
-            rule = f"is required by training.eval_interval = {self.training.eval_interval}"
-            remedy = "give data.valid_problems=PATH or training.eval_interval=0"
-            faults.append(Fault(field="data.valid_problems", rule=rule, remedy=remedy))
+        if evaluates and self.task != "base" and not self.data.valid_problems and not self.validation_share:
+            rule = f"leaves nothing to validate on, which training.eval_interval = {self.training.eval_interval} needs"
+            remedy = "for example 0.1, or give data.valid_problems=PATH or training.eval_interval=0"
+            faults.append(Fault(field="data.validation_share", value=0.0, rule=rule, remedy=remedy))
         if evaluates and self.task == "base" and self.data.splits[1] == 0:
             rule = f"has no validation share, which training.eval_interval = {self.training.eval_interval} needs"
             remedy = "for example 98,2,0, or training.eval_interval=0"
@@ -272,6 +275,13 @@ class TrainConfig:
             )
             remedy = f"for example {-(-num_microbatches // stages) * stages * unit}"
             raise_faults([Fault(field=where, value=value, rule=rule, remedy=remedy)])
+
+    @property
+    def validation_share(self) -> float:
+        """Share of the problems' families that is held out of training."""
+        if self.data.validation_share is not None or self.task == "base" or self.data.valid_problems:
+            return self.data.validation_share or 0.0
+        return _VALIDATION_SHARE if self.training.eval_interval > 0 else 0.0
 
     @property
     def lr_decay_iters(self) -> int:

@@ -63,9 +63,8 @@ def body_key(problem: Problem) -> str:
             node.returns = None
         elif isinstance(node, ast.arg):
             node.annotation = None
-    last = tree.body[-1]
-    if isinstance(last, FunctionNode):
-        _rename(last)
+    if tree.body and isinstance(tree.body[-1], FunctionNode):
+        _rename(tree.body[-1])
     return hashlib.sha256(ast.dump(tree).encode(errors="surrogatepass")).hexdigest()
 
 

@@ -15,7 +15,7 @@ from megatron_codex.data.seen_batch import ExpectedExamples, SeenBatch
 from megatron_codex.errors import InputError
 from megatron_codex.tokenizer.codex import CodexTokenizer
 from megatron_codex.training.batches import MicroBatch, run_batches
-from megatron_codex.training.datasets import ReadPairs, build_datasets
+from megatron_codex.training.datasets import ReadPairs, build_datasets, read_task_pairs
 
 
 def inspect_batch(config: InspectBatchConfig, *, read_pairs: ReadPairs | None) -> InspectedBatch:
@@ -85,5 +85,5 @@ def _expected_examples(
     if config.task == "base":
         return None
     assert read_pairs is not None
-    paths = config.data.paths("problems" if config.split == "train" else "valid_problems")
-    return ExpectedExamples((pair for path in paths for pair in read_pairs(path)), tokenizer)
+    pairs = read_task_pairs(config, read_pairs)
+    return ExpectedExamples((pair.texts for pair in getattr(pairs, config.split)), tokenizer)

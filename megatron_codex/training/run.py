@@ -102,6 +102,7 @@ def _write_manifest(
             **_best(progress),
             "tokens": progress.num_tokens,
             **shares_of_positions(read_metrics(config.training.output_dir)),
+            **datasets.counts,
             "train_samples": len(datasets.train),
             "valid_samples": len(datasets.valid) if datasets.valid is not None else 0,
             "parameters": config.model.num_parameters(config.tokenizer.true_vocab_size),

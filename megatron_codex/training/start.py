@@ -151,6 +151,8 @@ def _require_same_run(config: TrainConfig, checkpoint: Path, data_fingerprint: s
 def _refuse_data(config: TrainConfig, stored: TrainConfig, checkpoint: Path, old: str, new: str) -> None:
     """Raise InputError that names the setting that makes the data another, or says that the files have changed."""
     here, there = config_to_dict(config.data), config_to_dict(stored.data)
+    for run, settings in ((config, here), (stored, there)):
+        settings["validation_share"] = run.validation_share  # the one that is meant where none is given
     for name, value in here.items():
         if there[name] != value:
             raise InputError(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from megatron_codex.config.verify import VerifyConfig
 from megatron_codex.data.batch import Batch, SampleSource
+from megatron_codex.data.family_split import Pairs
 from megatron_codex.data.indexed import IndexedDatasetWriter
 from megatron_codex.tokenizer.codex import CodexTokenizer
 from megatron_codex.training.datasets import ReadPairs, build_datasets
@@ -37,9 +38,11 @@ def verification_samples(config: VerifyConfig, *, read_pairs: ReadPairs | None) 
     tokenizer = CodexTokenizer.from_config(config.tokenizer)
     draw = random.Random(config.training.seed)
     if config.task != "base":
-        pairs = _pairs(draw, tokenizer, config.model.seq_length)
-        data = replace(config.data, problems=Path("made-up"))
-        source = build_datasets(replace(config, data=data, training=training), read_pairs=lambda path: pairs).train
+        pairs = Pairs.of_texts(_texts(draw, tokenizer, config.model.seq_length))
+        data = replace(config.data, problems=Path("made-up"), valid_problems=(), validation_share=None)
+        source = build_datasets(
+            replace(config, data=data, training=training), read_pairs=lambda path, *, families=False: pairs
+        ).train
         kind = f"made-up prompts, {config.data.layout}"
     else:
         with TemporaryDirectory() as directory:  # the files stay readable while they are mapped
@@ -89,7 +92,7 @@ def _write_documents(prefix: Path, draw: random.Random, tokenizer: CodexTokenize
         writer.finalize()
 
 
-def _pairs(draw: random.Random, tokenizer: CodexTokenizer, seq_length: int) -> list[tuple[str, str]]:
+def _texts(draw: random.Random, tokenizer: CodexTokenizer, seq_length: int) -> list[tuple[str, str]]:
     """Prompts and completions that together fit seq_length; half of them short, so that packed rows have several."""
 
     def text(most: int) -> str:

@@ -136,6 +136,20 @@ def test_a_task_needs_its_own_data() -> None:
     assert _faults(task="codex_s") == ["data.problems", "data.data_prefix"]
 
 
+def test_what_a_fine_tuning_run_validates_on() -> None:
+    data, evaluates = {"problems": "p.jsonl"}, "training.eval_interval=5"
+    assert _config(task="codex_s", data=data).validation_share == 0
+    assert _config(evaluates, task="codex_s", data=data).validation_share == 0.1
+    assert _config(task="codex_s", data=data | {"validation_share": 0.3}).validation_share == 0.3
+    both = data | {"valid_problems": "v.jsonl"}
+    assert _config(evaluates, task="codex_s", data=both).validation_share == 0
+    field = ["data.validation_share"]
+    assert _faults(evaluates, task="codex_s", data=data | {"validation_share": 0.0}) == field
+    assert _faults(task="codex_s", data=data | {"validation_share": 1}) == field
+    assert _faults(task="codex_s", data=both | {"validation_share": 0.1}) == field
+    assert _faults("data.validation_share=0.1") == field
+
+
 def test_lengths_are_grouped_in_left_padded_rows_alone() -> None:
     changes = ("data.group_by_length=true", "data.problems=p.jsonl")
     data = {"problems": "p.jsonl", "group_by_length": True}

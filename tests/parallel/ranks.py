@@ -123,12 +123,13 @@ def train_jobs(directory: Path) -> None:
 
     from megatron_codex.config.load import build_config
     from megatron_codex.config.training import TrainConfig
+    from megatron_codex.data.family_split import Pairs
     from megatron_codex.errors import InputError, WorkError
     from megatron_codex.jsonl import read_jsonl
     from megatron_codex.training import run
 
-    def read_pairs(path: Path) -> list[tuple[str, str]]:
-        return [(row["prompt"], row["completion"]) for row in read_jsonl(path)]
+    def read_pairs(path: Path, *, families: bool = False) -> Pairs:
+        return Pairs.of_texts((row["prompt"], row["completion"]) for row in read_jsonl(path))
 
     outcomes = []
     build_datasets, run_steps = run.build_datasets, run.run_steps

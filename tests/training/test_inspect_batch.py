@@ -16,12 +16,14 @@ import pytest
 from megatron_codex.config.inspect_batch import InspectBatchConfig
 from megatron_codex.config.load import build_config
 from megatron_codex.data.batch import PADDING_DOCUMENT, Batch
+from megatron_codex.data.family_split import Pairs
 from megatron_codex.data.inspected_batch import InspectedBatch, terminal_text
 from megatron_codex.data.pretraining import PretrainingDataset
 from megatron_codex.data.prompted import PromptedDataset
 from megatron_codex.errors import InputError
 from megatron_codex.evaluation.report.batch_page import render_batch
 from megatron_codex.tokenizer.codex import CodexTokenizer
+from megatron_codex.training.datasets import ReadPairs
 from megatron_codex.training.inspect_batch import inspect_batch
 from tests.data.datasets import write
 
@@ -38,6 +40,10 @@ LAYOUTS = ["left_padded", "packed"]
 Fault = Callable[[Batch], Batch]
 
 
+def _reader(texts: list[tuple[str, str]]) -> ReadPairs:
+    return lambda path, *, families=False: Pairs.of_texts(texts)
+
+
 def _config(tree: dict[str, Any]) -> InspectBatchConfig:
     model = {"num_layers": 1, "hidden_size": 8, "num_attention_heads": 1, "seq_length": 128}
     training = {"train_iters": 4, "global_batch_size": 4, "micro_batch_size": 4}
@@ -47,7 +53,7 @@ def _config(tree: dict[str, Any]) -> InspectBatchConfig:
 
 def _inspect(layout: str, **changes: Any) -> InspectedBatch:
     tree = {"task": "codex_s", "data": {"layout": layout, "problems": "any.jsonl", "valid_problems": "any.jsonl"}}
-    return inspect_batch(_config({**tree, **changes}), read_pairs=lambda path: PAIRS)
+    return inspect_batch(_config({**tree, **changes}), read_pairs=_reader(PAIRS))
 
 
 def _failed(inspected: InspectedBatch) -> set[str]:
@@ -221,9 +227,9 @@ def test_another_border_of_the_tokenizer_is_seen(monkeypatch: pytest.MonkeyPatch
         return replace(example, tokens=np.concatenate([whole, [tokenizer.eod]]))
 
     tree = {"task": "codex_s", "data": {"problems": "any.jsonl"}}
-    assert _failed(inspect_batch(_config(tree), read_pairs=lambda path: pairs)) == set()
+    assert _failed(inspect_batch(_config(tree), read_pairs=_reader(pairs))) == set()
     monkeypatch.setattr(PromptedDataset, "_make", encode_as_one_text)
-    assert "examples" in _failed(inspect_batch(_config(tree), read_pairs=lambda path: pairs))
+    assert "examples" in _failed(inspect_batch(_config(tree), read_pairs=_reader(pairs)))
 
 
 @pytest.mark.parametrize("step", [1, 2])
@@ -296,6 +302,6 @@ def test_terminal_and_page_show_every_kind_of_position() -> None:
 def test_a_samples_text_is_no_markup_and_no_control_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = [("def f():\n", "    return '<script>alert(1)</script>\x1b[2J'\n")]
     tree = {"task": "codex_s", "data": {"problems": "any.jsonl"}}
-    inspected = inspect_batch(_config(tree), read_pairs=lambda path: hostile)
+    inspected = inspect_batch(_config(tree), read_pairs=_reader(hostile))
     assert "<script>" not in render_batch(inspected)
     assert "\x1b" not in terminal_text(inspected, rows=2, ids=False, color=False)
