@@ -22,6 +22,25 @@ def is_first_rank() -> bool:
     return launched_rank() == "0"
 
 
+def joined_rank() -> tuple[int, int]:
+    """(RANK, WORLD_SIZE) of the ranks that a launcher joins through torch.distributed; (0, 1) where there are none.
+
+    Raises: ValueError naming the variable that is no such number.
+    """
+    rank, size = _number("RANK"), _number("WORLD_SIZE", 1)
+    if rank >= size:
+        raise ValueError(f"RANK {rank} of WORLD_SIZE {size}")
+    return rank, size
+
+
+def read_share(text: str) -> tuple[int, int]:
+    """(I, N) of "I/N". Raises: ValueError for another form."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise ValueError("not of this form")
+    return int(number), int(count)
+
+
 def launched_share() -> tuple[int, int]:
     """(number of this process, their count) among the processes of one command that share its work.
 
@@ -34,13 +53,14 @@ def launched_share() -> tuple[int, int]:
         if rank_name in os.environ and size_name in os.environ:
             rank, size = _number(rank_name), _number(size_name)
             break
-    task, tasks = _array_task()
+    task, tasks = array_task()
     if not (0 <= rank < size and 0 <= task < tasks):
         raise ValueError(f"rank {rank} of {size}, array task {task} of {tasks}")
     return task * size + rank, tasks * size
 
 
-def _array_task() -> tuple[int, int]:
+def array_task() -> tuple[int, int]:
+    """(number of this task, their count) in a SLURM array; (0, 1) where there is none."""
     if "SLURM_ARRAY_TASK_ID" not in os.environ or "SLURM_ARRAY_TASK_COUNT" not in os.environ:
         return 0, 1
     number, count = _number("SLURM_ARRAY_TASK_ID"), _number("SLURM_ARRAY_TASK_COUNT")

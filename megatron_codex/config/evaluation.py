@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_codex.errors import Fault, raise_faults
-from megatron_codex.rank import launched_share
+from megatron_codex.rank import launched_share, read_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +84,4 @@ class EvaluationConfig:
         return self._read_share()
 
     def _read_share(self) -> tuple[int, int]:
-        if self.shard is None:
-            return launched_share()
-        number, slash, count = self.shard.partition("/")
-        if not (slash and number.isdecimal() and count.isdecimal() and int(number) < int(count)):
-            raise ValueError("not of this form")
-        return int(number), int(count)
+        return launched_share() if self.shard is None else read_share(self.shard)

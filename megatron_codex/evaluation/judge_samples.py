@@ -26,8 +26,15 @@ from megatron_codex.evaluation.clean_scores import clean_scores, contaminated_ta
 from megatron_codex.evaluation.pass_at_k import check_enough_samples, default_ks
 from megatron_codex.evaluation.sample_index import index_samples
 from megatron_codex.evaluation.summary import Summary, count_verdicts, judged_tasks, summarize, verdicts_of_tasks
-from megatron_codex.evaluation.verdict_journal import FORMAT, Journal, KnownVerdicts, open_journal
+from megatron_codex.evaluation.verdict_journal import (
+    FORMAT,
+    JOURNAL,
+    KnownVerdicts,
+    add_verdict,
+    known_verdicts,
+)
 from megatron_codex.files import sha256_file
+from megatron_codex.journals import Journal, open_journal
 from megatron_codex.jsonl import Row, read_numbered_jsonl, write_jsonl
 from megatron_codex.log import progress
 from megatron_codex.manifest import MANIFEST_NAME, read_manifest, write_manifest
@@ -91,8 +98,8 @@ class _Evaluation:
         shard = self.config.share
         if shard[1] > 1 and (summary := self._summary_of_earlier_run()):
             return summary
-        with open_journal(self.output, fingerprint=self.fingerprint, shard=shard) as journal:
-            with journal.read(self.index.num_programs) as known:
+        with open_journal(self.output, name=JOURNAL, fingerprint=self.fingerprint, shard=shard) as journal:
+            with known_verdicts(journal, self.index.num_programs) as known:
                 pending = known.pending()
                 mine = pending[pending % shard[1] == shard[0]]
             if shard[1] > 1:
@@ -136,10 +143,10 @@ class _Evaluation:
             ) as pool:
                 judged = pool.judge(self._programs(numbers))
                 for place, verdict in self._shown(judged, len(numbers)):
-                    journal.add(int(numbers[place]), verdict)
+                    add_verdict(journal, int(numbers[place]), verdict)
                     done += 1
         except KeyboardInterrupt as interrupt:
-            with journal.read(self.index.num_programs) as known:
+            with known_verdicts(journal, self.index.num_programs) as known:
                 left = len(known.pending())
             total = self.index.num_programs
             said = f"interrupted: {total - left} of {total} programs are judged; the same command goes on from there"
@@ -165,7 +172,7 @@ class _Evaluation:
 
     def _join(self, journal: Journal) -> Summary | None:
         """Write the results, if every program has a verdict. The journals stay where the harness failed at some."""
-        with journal.read(self.index.num_programs) as known:
+        with known_verdicts(journal, self.index.num_programs) as known:
             if known.num_missing:
                 text = "%d of %d programs are not judged yet; the last shard to end writes %s; if all have, run again"
                 _logger.info(text, known.num_missing, self.index.num_programs, self.output)

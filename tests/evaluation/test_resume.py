@@ -16,12 +16,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from megatron_codex import journals
 from megatron_codex.config.evaluation import EvaluationConfig
 from megatron_codex.errors import InputError, WorkError
-from megatron_codex.evaluation import judge_samples, verdict_journal
+from megatron_codex.evaluation import judge_samples
 from megatron_codex.evaluation.judge_samples import evaluate_samples
 from megatron_codex.evaluation.sample_index import index_samples
-from megatron_codex.evaluation.verdict_journal import journal_name
+from megatron_codex.journals import journal_name
 from megatron_codex.problems.readers import read_problems
 from megatron_codex.records import VERDICT_NAMES, Verdict
 from megatron_codex.sandbox.pool import JudgePool
@@ -40,7 +41,7 @@ from tests.evaluation.inputs import (
     write_lines,
 )
 
-JOURNAL = journal_name((0, 1))
+JOURNAL = journal_name("verdicts", (0, 1))
 
 
 def start(arguments: list[str], *, until: int = 1) -> subprocess.Popen[str]:
@@ -194,7 +195,7 @@ def test_run_that_starts_while_another_writes_the_results_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = stopped_run(tmp_path, {0: "died"}, monkeypatch)
-    monkeypatch.setattr(verdict_journal, "_MOMENTS_S", 0.1)
+    monkeypatch.setattr(journals, "_MOMENTS_S", 0.1)
     with (tmp_path / "results.jsonl.partial" / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match=r"results.jsonl.partial: another process is at work on this output"):
@@ -263,7 +264,7 @@ def test_directory_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     config = config_for(tmp_path, [sample()])
     (tmp_path / "results.jsonl.partial").mkdir()
     (tmp_path / "results.jsonl.partial" / "mine").write_text("kept")
-    with pytest.raises(InputError, match="holds something else than unfinished judging"):
+    with pytest.raises(InputError, match="holds something else than unfinished verdicts"):
         evaluate_samples(config)
     assert [path.name for path in (tmp_path / "results.jsonl.partial").iterdir()] == ["mine"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from megatron_codex import journals
 from megatron_codex.config.evaluation import EvaluationConfig
 from megatron_codex.errors import ConfigError
-from megatron_codex.evaluation import verdict_journal
 from megatron_codex.evaluation.judge_samples import evaluate_samples
 from megatron_codex.evaluation.verdict_journal import KnownVerdicts
 from megatron_codex.rank import launched_share
@@ -122,11 +122,11 @@ def test_there_may_be_more_shards_than_open_files(
     close, kept = KnownVerdicts.close, []
 
     def noting(known: KnownVerdicts) -> None:
-        kept.append(len(known._open))
+        kept.append(len(known._places._open))
         close(known)
 
     monkeypatch.setattr(KnownVerdicts, "close", noting)
-    monkeypatch.setattr(verdict_journal, "_MAX_OPEN", 2)
+    monkeypatch.setattr(journals, "_MAX_OPEN", 2)
     assert evaluate_samples(config_for(tmp_path, shard="3/4"))
     assert max(kept) == 2
     assert without_times(tmp_path / "results.jsonl") == whole
