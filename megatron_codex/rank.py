@@ -33,14 +33,6 @@ def joined_rank() -> tuple[int, int]:
     return rank, size
 
 
-def read_share(text: str) -> tuple[int, int]:
-    """(I, N) of "I/N". Raises: ValueError for another form."""
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal() and int(number) < int(count)):
-        raise ValueError("not of this form")
-    return int(number), int(count)
-
-
 def launched_share() -> tuple[int, int]:
     """(number of this process, their count) among the processes of one command that share its work.
 

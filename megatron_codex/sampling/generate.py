@@ -1,8 +1,8 @@
 """Samples of many prompts: batches over them, in this process or several, in a fixed order.
 
-In: prompts and a checkpoint. Out: Completions, prompt by prompt and sample by sample, the same for every batch size and
-number of workers. torch is imported where batches are decoded only (sampling/worker.py): a process that hands its
-batches to workers never loads it.
+In: prompts and a checkpoint. Out: Completions, prompt by prompt and sample by sample, the same for every batch size,
+number of workers and layout of ranks. torch is imported where batches are decoded only (sampling/worker.py): a process
+that hands its batches to workers never loads it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from megatron_codex.config.sampling import GenerationConfig
 from megatron_codex.errors import InputError
 from megatron_codex.model.checkpoint_files import resolve_checkpoint
 from megatron_codex.records import Completion
 from megatron_codex.sampling.stopping import Stop
+
+if TYPE_CHECKING:
+    from megatron_codex.sampling.ranks import ModelRanks
 
 
 @dataclass(frozen=True)
@@ -29,28 +33,49 @@ class Prompt:
     text: str
 
 
+Item = tuple[Prompt, int]
+"""A prompt and the index of one of its samples."""
+
+
 @dataclass(frozen=True)
 class Work:
-    """One batch: consecutive (prompt, sample index) pairs."""
+    """One batch: samples, those of a prompt side by side."""
 
-    items: tuple[tuple[Prompt, int], ...]
+    items: tuple[Item, ...]
     config: GenerationConfig
     stop: Stop
+    token_logps: bool
 
 
 def generate(
-    checkpoint: Path, prompts: Sequence[Prompt], *, config: GenerationConfig, stop: Stop, skip: int = 0
+    checkpoint: Path, prompts: Sequence[Prompt], *, config: GenerationConfig, stop: Stop
 ) -> Iterator[Completion]:
-    """Draw config.num_samples of each prompt, in order; the first `skip` samples of that order are left out.
+    """Draw config.num_samples of each prompt, in order.
 
     Raises: InputError for a prompt without text or two of one task_id, or a checkpoint or device that is not usable.
     """
     require_distinct(prompts)
-    step_directory = resolve_checkpoint(checkpoint)
-    items = [(prompt, index) for prompt in prompts for index in range(config.num_samples)][skip:]
+    items = [(prompt, index) for prompt in prompts for index in range(config.num_samples)]
+    yield from draw_items(resolve_checkpoint(checkpoint), items, config=config, stop=stop)
+
+
+def draw_items(
+    step_directory: Path,
+    items: Sequence[Item],
+    *,
+    config: GenerationConfig,
+    stop: Stop,
+    token_logps: bool = False,
+    ranks: ModelRanks | None = None,
+) -> Iterator[Completion]:
+    """Draw these samples, in order. ranks: those that share the model; all of them are called with the same.
+
+    Raises: InputError for a checkpoint, a device or a layout that is not usable.
+    """
     size = config.batch_size
-    batches = [Work(tuple(items[start : start + size]), config, stop) for start in range(0, len(items), size)]
-    decode = partial(_decode, step_directory)
+    starts = range(0, len(items), size)
+    batches = [Work(tuple(items[start : start + size]), config, stop, token_logps) for start in starts]
+    decode = partial(_decode, step_directory, ranks)
     if config.workers == 1:
         for batch in batches:
             yield from decode(batch)
@@ -73,7 +98,7 @@ def require_distinct(prompts: Iterable[Prompt]) -> None:
         seen.add(prompt.task_id)
 
 
-def _decode(step_directory: Path, work: Work) -> list[Completion]:
+def _decode(step_directory: Path, ranks: ModelRanks | None, work: Work) -> list[Completion]:
     from megatron_codex.sampling.worker import decode
 
-    return decode(step_directory, work)
+    return decode(step_directory, work, ranks=ranks)

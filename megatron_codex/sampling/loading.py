@@ -1,7 +1,7 @@
 """A checkpoint made ready to sample from: decoder, tokenizer and the name that samples carry.
 
-In: a checkpoint directory of tools/train.py. Out: a SamplingModel. Only full weights are read (model/weights.py), so a
-checkpoint of any tensor- and pipeline-parallel layout is sampled from as it is.
+In: a checkpoint directory of tools/train.py. Out: a SamplingModel. A checkpoint of any tensor- and pipeline-parallel
+layout is sampled from as it is, on one rank or on several, each of which reads its own part only.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from pathlib import Path
 import torch
 
 from megatron_codex.errors import InputError
-from megatron_codex.model.weights import read_weights
+from megatron_codex.model.checkpoint_files import resolve_checkpoint
+from megatron_codex.model.checkpoint_tensors import CheckpointTensors
+from megatron_codex.model.weights import describe_checkpoint
 from megatron_codex.platform.memory import keep_freed_memory
 from megatron_codex.sampling.decoder import Decoder
+from megatron_codex.sampling.ranks import ALONE, ModelRanks
+from megatron_codex.sampling.shard_weights import read_shard
 from megatron_codex.tokenizer.codex import CodexTokenizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -32,30 +36,35 @@ class SamplingModel:
     """Where the weights came from; written into every sample."""
 
 
-def load_sampling_model(checkpoint: Path, *, precision: str = "float32", device: str = "cpu") -> SamplingModel:
-    """Read a checkpoint (step, checkpoints or run directory) for sampling.
+def load_sampling_model(
+    checkpoint: Path, *, precision: str = "float32", device: str = "cpu", ranks: ModelRanks = ALONE
+) -> SamplingModel:
+    """Read a checkpoint (step, checkpoints or run directory), or this rank's part of it, for sampling.
 
-    precision: "float32" or "bfloat16". Raises: InputError when the checkpoint or the device is not usable.
+    precision: "float32" or "bfloat16". Raises: InputError when the checkpoint, the device or the layout is not usable.
     """
     require_device(device)
     keep_freed_memory()
-    weights = read_weights(checkpoint)
-    tokenizer = CodexTokenizer.from_config(weights.tokenizer)
+    directory = resolve_checkpoint(checkpoint)
+    model, tokenizer_config = describe_checkpoint(directory)
+    tokenizer = CodexTokenizer.from_config(tokenizer_config)
     decoder = Decoder(
-        weights.tensors,
-        num_layers=weights.model.num_layers,
-        num_attention_heads=weights.model.num_attention_heads,
-        layernorm_epsilon=weights.model.layernorm_epsilon,
+        read_shard(CheckpointTensors(directory), model, vocab_size=tokenizer.vocab_size, ranks=ranks),
+        num_layers=model.num_layers,
+        num_attention_heads=model.num_attention_heads,
+        seq_length=model.seq_length,
+        layernorm_epsilon=model.layernorm_epsilon,
         vocab_size=tokenizer.vocab_size,
-        attention_bands=weights.model.attention_bands,
+        attention_bands=model.attention_bands,
         dtype=_DTYPES[precision],
         device=device,
+        ranks=ranks,
     )
     return SamplingModel(
         decoder=decoder,
         tokenizer=tokenizer,
         token_bytes=tuple(tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)),
-        checkpoint=str(weights.directory),
+        checkpoint=str(directory),
     )
 
 

@@ -79,6 +79,7 @@ class GrowingSample:
     eod: int
     text: bytearray = field(default_factory=bytearray)
     starts: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
     finish_reason: FinishReason | None = None
 
@@ -92,6 +93,7 @@ class GrowingSample:
             return True
         searched = len(self.text)
         self.starts.append(searched)
+        self.tokens.append(token)
         self.logps.append(logp)
         self.text += token_bytes[token]
         cut = self.stop.find(self.text, searched=searched)
@@ -99,12 +101,16 @@ class GrowingSample:
             return False
         # A token that starts before the cut is part of the sample, with its whole log p; later ones are not.
         kept = sum(start < cut for start in self.starts)
-        del self.starts[kept:], self.logps[kept:], self.text[cut:]
+        del self.starts[kept:], self.tokens[kept:], self.logps[kept:], self.text[cut:]
         self.finish_reason = "stop"
         return True
 
-    def completion(self, *, seed: int, checkpoint: str, prompt_sha256: str) -> Completion:
-        """The finished sample. Bytes that are no UTF-8 become U+FFFD; mean_logp of no tokens is None."""
+    def completion(self, *, seed: int, checkpoint: str, prompt_sha256: str, token_logps: bool = False) -> Completion:
+        """The finished sample. Bytes that are no UTF-8 become U+FFFD; mean_logp of no tokens is None.
+
+        token_logps: give the kept tokens, and log p of each, too.
+        """
+        of_tokens = {"tokens": self.tokens, "token_logps": self.logps} if token_logps else {}
         return Completion(
             task_id=self.task_id,
             completion=self.text.decode("utf-8", errors="replace"),
@@ -115,7 +121,7 @@ class GrowingSample:
             seed=seed,
             checkpoint=checkpoint,
             prompt_sha256=prompt_sha256,
-            extra={"sample_index": self.sample_index},
+            extra={"sample_index": self.sample_index, **of_tokens},
         )
 
 

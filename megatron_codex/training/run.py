@@ -13,7 +13,8 @@ from typing import Any
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.manifest import write_manifest
-from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel, world_size
+from megatron_codex.parallel.groups import Layout, model_parallel
+from megatron_codex.parallel.joined import joined_ranks, world_size
 from megatron_codex.platform.deepspeed import require_deepspeed
 from megatron_codex.training.batches import GlobalBatches, run_batches
 from megatron_codex.training.checkpoint import Progress

@@ -18,7 +18,8 @@ from torch import Tensor
 from megatron_codex.config.verify import VerifyConfig
 from megatron_codex.data.batch import SampleSource
 from megatron_codex.model.initialization import WORD_EMBEDDINGS
-from megatron_codex.parallel.groups import Layout, joined_ranks, model_parallel, world_size
+from megatron_codex.parallel.groups import Layout, model_parallel
+from megatron_codex.parallel.joined import joined_ranks, world_size
 from megatron_codex.parallel.verify_compare import Check, Difference, check_copies
 from megatron_codex.parallel.verify_pieces import Piece, full_tensors, gather_pieces
 from megatron_codex.parallel.verify_reference import Tensors

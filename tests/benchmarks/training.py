@@ -129,7 +129,8 @@ def ours(size: str, dtype: str) -> Step:
     from megatron_codex.config.load import build_config
     from megatron_codex.config.training import TrainConfig
     from megatron_codex.data.batch import Batch
-    from megatron_codex.parallel.groups import joined_ranks, model_parallel
+    from megatron_codex.parallel.groups import model_parallel
+    from megatron_codex.parallel.joined import joined_ranks
     from megatron_codex.training.batches import GlobalBatches
     from megatron_codex.training.engine import build_engine
     from megatron_codex.training.state import initialise
@@ -211,7 +212,8 @@ def megatron_core(size: str, dtype: str) -> Step:
     import torch.nn.functional as F
 
     from megatron_codex.config.parallel import ParallelConfig
-    from megatron_codex.parallel.groups import joined_ranks, model_parallel
+    from megatron_codex.parallel.groups import model_parallel
+    from megatron_codex.parallel.joined import joined_ranks
     from megatron_codex.platform import megatron_core as core
 
     UNTIL_THE_END.enter_context(joined_ranks())

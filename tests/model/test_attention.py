@@ -34,7 +34,8 @@ def banded_gpt(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A GPT on one rank, its second layer with a band of five positions."""
     from megatron_codex.model.gpt import build_chunks
     from megatron_codex.model.shards import parameter_shards
-    from megatron_codex.parallel.groups import joined_ranks, model_parallel
+    from megatron_codex.parallel.groups import model_parallel
+    from megatron_codex.parallel.joined import joined_ranks
     from megatron_codex.platform.megatron_core import model_parallel_cuda_manual_seed
 
     model = _model(attention_pattern="alternating", band_width=5, attention_backend=request.param)

@@ -44,6 +44,7 @@ def test_the_decoder_finds_the_trainings_validation_loss(directory: Path, step: 
         weights.tensors,
         num_layers=weights.model.num_layers,
         num_attention_heads=weights.model.num_attention_heads,
+        seq_length=weights.model.seq_length,
         layernorm_epsilon=weights.model.layernorm_epsilon,
         vocab_size=VOCAB_SIZE,
     )

@@ -62,6 +62,7 @@ def make_model(
         tensors,
         num_layers=NUM_LAYERS,
         num_attention_heads=NUM_HEADS,
+        seq_length=SEQ_LENGTH,
         layernorm_epsilon=EPSILON,
         vocab_size=VOCAB_SIZE,
         attention_bands=attention_bands,

@@ -20,7 +20,8 @@ TOLERANCE = 1e-4
 @pytest.mark.parametrize("band_width", [None, 7], ids=["dense", "banded"])
 def test_logits_equal_megatron_core_s(tensors: dict[str, Tensor], band_width: int | None, backend: str) -> None:
     from megatron_codex.model.gpt import build_chunks
-    from megatron_codex.parallel.groups import joined_ranks, model_parallel
+    from megatron_codex.parallel.groups import model_parallel
+    from megatron_codex.parallel.joined import joined_ranks
     from megatron_codex.platform.megatron_core import model_parallel_cuda_manual_seed
 
     pattern = {} if band_width is None else {"attention_pattern": "alternating", "band_width": band_width}

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from megatron_codex.config.sampling import SamplingConfig
+from megatron_codex.config.sampling import DecodingParallelConfig, SamplingConfig
 from megatron_codex.errors import ConfigError, InputError
 from megatron_codex.jsonl import read_jsonl, write_jsonl
 from megatron_codex.records import Completion, prompt_sha256
 from megatron_codex.sampling import samples_file
-from megatron_codex.sampling.generate import Prompt, generate
+from megatron_codex.sampling.generate import Item, Prompt, draw_items, generate
 from megatron_codex.sampling.samples_file import write_samples
 from megatron_codex.sampling.stopping import StopSequences
+from megatron_codex.tokenizer.codex import CodexTokenizer
+from tests.sampling.conftest import VOCAB_SIZE
 
 ROOT = Path(__file__).parents[2]
 STOP = StopSequences(("e", "\n"))
@@ -59,8 +64,19 @@ def config(tmp_path: Path, checkpoint: Path) -> SamplingConfig:
     )
 
 
+OUTPUTS = ["samples.jsonl", "samples.jsonl.manifest.json", "whole.jsonl", "whole.jsonl.manifest.json"]
+
+
+def _whole(config: SamplingConfig) -> bytes:
+    """What a single run writes."""
+    output = config.output.with_name("whole.jsonl")
+    write_samples(replace(config, output=output), PROMPTS, stop=STOP)
+    return output.read_bytes()
+
+
 def test_samples_carry_where_they_come_from(config: SamplingConfig, checkpoint: Path) -> None:
     counts = write_samples(config, PROMPTS, stop=STOP)
+    assert counts is not None
     samples = [Completion.from_json(row, where="sample") for row in read_jsonl(config.output)]
     assert [sample.task_id for sample in samples] == [task for task in "abc" for _ in range(5)]
     assert [sample.extra["sample_index"] for sample in samples] == [0, 1, 2, 3, 4] * 3
@@ -79,35 +95,88 @@ def test_samples_carry_where_they_come_from(config: SamplingConfig, checkpoint: 
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
     config: SamplingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_samples(config, PROMPTS, stop=STOP)
-    whole = config.output.read_bytes()
-    config.output.unlink()
-    skipped = []
+    whole = _whole(config)
+    asked = []
 
-    def interrupted(*args: object, skip: int, **kwargs: object) -> object:
-        skipped.append(skip)
-        for number, completion in enumerate(generate(*args, skip=skip, **kwargs)):  # type: ignore[arg-type]
-            if len(skipped) == 1 and number == 7:
+    def interrupted(step: Path, items: Sequence[Item], **options: Any) -> Iterator[Completion]:
+        asked.append(len(items))
+        for number, completion in enumerate(draw_items(step, items, **options)):
+            if len(asked) == 1 and number == 7:
                 raise KeyboardInterrupt
             yield completion
 
-    monkeypatch.setattr(samples_file, "generate", interrupted)
+    monkeypatch.setattr(samples_file, "draw_items", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_samples(config, PROMPTS, stop=STOP)
     assert not config.output.exists()
-    partial = config.output.with_name("samples.jsonl.partial")
+    partial = config.output.with_name("samples.jsonl.partial") / "samples-00000-of-00001.jsonl"
     partial.write_bytes(partial.read_bytes()[:-10])  # a line that a crash cut off
     write_samples(config, PROMPTS, stop=STOP)
-    assert skipped == [0, 6] and config.output.read_bytes() == whole
+    assert asked == [15, 9] and config.output.read_bytes() == whole
+    assert sorted(path.name for path in config.output.parent.iterdir()) == OUTPUTS
 
 
-def test_a_partial_run_with_other_settings_is_not_continued(config: SamplingConfig, tmp_path: Path) -> None:
-    partial = config.output.with_name("samples.jsonl.partial")
-    partial.parent.mkdir()
-    partial.write_text('{"partial_run": {"seed": 4}}\n')
-    with pytest.raises(InputError, match="belongs to an interrupted run with other settings"):
-        write_samples(config, PROMPTS, stop=STOP)
-    assert partial.read_text() == '{"partial_run": {"seed": 4}}\n'
+def test_a_partial_run_with_other_settings_is_not_continued(config: SamplingConfig) -> None:
+    assert write_samples(replace(config, shard="0/2"), PROMPTS, stop=STOP) is None
+    journal = config.output.with_name("samples.jsonl.partial") / "samples-00000-of-00002.jsonl"
+    before = journal.read_bytes()
+    with pytest.raises(InputError, match=r"samples.jsonl.partial: holds unfinished work of a run with other seed"):
+        write_samples(replace(config, shard="1/2", seed=4), PROMPTS, stop=STOP)
+    assert journal.read_bytes() == before
+
+
+def test_shards_write_what_one_run_writes(config: SamplingConfig, caplog: pytest.LogCaptureFixture) -> None:
+    """Of three shards, one stops early; two shards of another division go on and the last joins; a late one rests."""
+    caplog.set_level("INFO")
+    whole = _whole(config)
+    assert write_samples(replace(config, shard="2/3"), PROMPTS, stop=STOP) is None
+    assert write_samples(replace(config, shard="0/2", batch_size=2), PROMPTS, stop=STOP) is None
+    counts = write_samples(replace(config, shard="1/2", batch_size=3), PROMPTS, stop=STOP)
+    assert counts is not None and counts["samples"] == 15
+    assert config.output.read_bytes() == whole
+    assert "5 of 15 samples are drawn; share 0/2 draws 5" in caplog.text
+    before = config.output.stat()
+    assert write_samples(replace(config, shard="3/9"), PROMPTS, stop=STOP) == counts
+    assert config.output.stat() == before
+    assert sorted(path.name for path in config.output.parent.iterdir()) == OUTPUTS
+
+
+def test_a_shard_that_is_killed_is_finished_by_the_same_command(config: SamplingConfig) -> None:
+    """kill -9 while it draws; the two shards, run again, end in the bytes of a single run."""
+    config = replace(config, num_samples=30, batch_size=192, stop_sequences=("e", "\n"))
+    whole = _whole(config)
+    paths = ["--checkpoint", config.checkpoint, "--problems", config.problems, "--output", config.output]
+    numbers = ["--num-samples", 30, "--max-new-tokens", 20, "--seed", 3, "--batch-size", 1]
+    options = [*numbers, "--stop-sequences", "e", "\n"]
+    command = [sys.executable, ROOT / "tools" / "sample.py", *paths, *options, "--shard", "0/2"]
+    shard = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    journal = config.output.with_name("samples.jsonl.partial") / "samples-00000-of-00002.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    shard.kill()
+    assert shard.wait() == -signal.SIGKILL
+    drawn = journal.read_bytes().count(b"\n")
+    assert 0 < drawn < 60
+    assert write_samples(replace(config, shard="1/2"), PROMPTS, stop=STOP) is None
+    counts = write_samples(replace(config, shard="0/2"), PROMPTS, stop=STOP)
+    assert counts is not None and counts["samples"] == 90
+    assert config.output.read_bytes() == whole
+
+
+def test_log_p_of_each_token_stands_beside_the_sum(config: SamplingConfig) -> None:
+    _whole(config)
+    plain = list(read_jsonl(config.output.with_name("whole.jsonl")))
+    write_samples(replace(config, token_logps=True), PROMPTS, stop=STOP)
+    tokenizer = CodexTokenizer(vocab_size=VOCAB_SIZE)
+    rows = list(read_jsonl(config.output))
+    for row, without in zip(rows, plain, strict=True):
+        tokens, logps = row.pop("tokens"), row.pop("token_logps")
+        assert row == without and len(tokens) == len(logps) == row["num_tokens"]
+        assert sum(logps) == row["sum_logp"]
+        text = b"".join(map(tokenizer.token_bytes, tokens)).decode(errors="replace")
+        assert text.startswith(row["completion"]) if row["finish_reason"] == "stop" else text == row["completion"]
+    assert sum(row["num_tokens"] for row in rows) > 15
 
 
 def test_an_existing_output_is_not_overwritten(config: SamplingConfig) -> None:
@@ -139,6 +208,8 @@ def test_faulty_prompts_are_refused(config: SamplingConfig, prompts: list[Prompt
         ("num_samples", 5, {"temperature": 0.0}, "num_samples: got 5; must be 1 at temperature 0"),
         ("workers", 2, {"device": "cuda"}, "workers: got 2; must be 1 on a GPU"),
         ("stop_sequences", ("",), {}, "stop_sequences: got ''; must not be empty"),
+        ("shard", "2/2", {}, "shard: got '2/2'; must be I/N with I in 0..N-1"),
+        ("parallel", DecodingParallelConfig(tensor_model_parallel_size=2), {}, "parallel: got '2 x 1'; needs 2 ranks"),
     ],
 )
 def test_settings_out_of_range_are_named(field: str, value: object, others: dict[str, object], message: str) -> None:

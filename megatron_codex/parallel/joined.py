@@ -1,0 +1,47 @@
+"""The ranks of a run joined, by any engine. No megatron-core here.
+
+In: the environment that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or none of it for one
+rank. Out: torch's default process group: gloo, or nccl on GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+import torch.distributed as dist
+
+from megatron_codex.parallel.lost_ranks import naming_lost_ranks
+
+
+def world_size() -> int:
+    """Ranks of this run, as its launcher says; 1 without a launcher."""
+    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined_ranks(*, cuda: bool | None = None) -> Iterator[None]:
+    """Join the run's ranks for the length of the block; an existing default group is used and left as it is.
+
+    cuda: whether they compute on GPUs, each on that of its LOCAL_RANK; None: where there are any.
+    Raises: LostRankError within the block when a rank is gone.
+    """
+    if dist.is_initialized():
+        yield
+        return
+    cuda = torch.cuda.is_available() if cuda is None else cuda
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = "nccl" if cuda else "gloo"
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    try:
+        with naming_lost_ranks(dist.distributed_c10d._get_default_store()) if several else nullcontext():
+            yield
+    finally:
+        dist.destroy_process_group()
