@@ -6,27 +6,24 @@ under the same limits of CPU time and memory: a problem whose reference does not
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from functools import partial
 from typing import Any
 
-from megatron_codex.errors import InputError, WorkError
+from megatron_codex.errors import InputError
 from megatron_codex.log import progress
 from megatron_codex.problems.evalplus import PENDING, is_pending, with_outputs
 from megatron_codex.problems.evalplus_oracles import answers_with_found
+from megatron_codex.problems.jailed_calls import JailedCalls
 from megatron_codex.records import Problem
 from megatron_codex.sandbox.comparison import describe_exception
-from megatron_codex.sandbox.frames import BrokenFrame, FrameReader, FrameTimeout, open_connection, write_frame
+from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout
 from megatron_codex.sandbox.jail import Limits
-from megatron_codex.sandbox.probe import Sandbox, choose_sandbox
-from megatron_codex.sandbox.worker import Worker, WorkerError
 from megatron_codex.tagged import NotPlainData
 
 _WALL_FACTOR = 20
 """Of the CPU time: a busy machine must not make a reference fail."""
-_END_S = 10.0
 _MAX_SHOWN = 3
 _FOUND_ONLY = """
 
@@ -53,10 +50,10 @@ def with_expected_outputs(
     limits = Limits(cpu_s=timeout_s, wall_s=_WALL_FACTOR * timeout_s + 1, memory_bytes=memory_bytes)
     faults: list[str] = []
     with (
-        _References(choose_sandbox("judge", allow_level_b=allow_level_b), limits, workers) as references,
+        JailedCalls(workers, allow_level_b=allow_level_b) as jailed,
         ThreadPoolExecutor(workers) as threads,
     ):
-        answered = threads.map(references.complete, pending)
+        answered = threads.map(partial(_complete, jailed=jailed, limits=limits), pending)
         for problem in progress(answered, total=len(pending), description="reference solutions", unit="problems"):
             if isinstance(problem, str):
                 faults.append(problem)
@@ -70,81 +67,35 @@ def with_expected_outputs(
     return whole
 
 
-class _References:
-    """Worker processes, each of which runs one reference at a time."""
+def _complete(problem: Problem, jailed: JailedCalls, limits: Limits) -> Problem | str:
+    """The problem with its outputs, or its name and why there are none. Raises: WorkError, of the sandbox."""
+    try:
+        return with_outputs(problem, _outputs(problem, jailed, limits))
+    except (_FailedError, BrokenFrame, FrameTimeout, NotPlainData) as error:
+        return f"{problem.task_id}: {error}"
 
-    def __init__(self, sandbox: Sandbox, limits: Limits, num_workers: int) -> None:
-        self._sandbox, self._limits = sandbox, limits
-        self._idle: SimpleQueue[Worker | None] = SimpleQueue()
-        for _ in range(num_workers):
-            self._idle.put(None)  # started when it is needed
-        self._num_workers = num_workers
 
-    def __enter__(self) -> _References:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for worker in [self._idle.get() for _ in range(self._num_workers)]:
-            if worker is not None:
-                worker.close()
-
-    def complete(self, problem: Problem) -> Problem | str:
-        """The problem with its outputs, or its name and why there are none. Raises: WorkError, of the sandbox."""
-        worker = self._idle.get()
+def _outputs(problem: Problem, jailed: JailedCalls, limits: Limits) -> list[Any]:
+    """In tagged JSON, one for each input."""
+    calls = [{"args": args, "kwargs": {}} for args in problem.provenance[PENDING]["inputs"]]
+    source = problem.prompt + problem.canonical_solution
+    if answers_with_found(problem.task_id, problem.entry_point):
+        source += _FOUND_ONLY.format(name=problem.entry_point)
+    with jailed.candidate(limits, name=f"{problem.task_id}: its reference") as candidate:
         try:
-            worker = worker or self._sandbox.start_worker(self._limits)
-            return with_outputs(problem, self._outputs(worker, problem))
-        except (_FailedError, NotPlainData) as error:
-            return f"{problem.task_id}: {error}"
-        except WorkerError as error:
-            if worker is not None:
-                worker.close()
-                worker = None
-            raise WorkError(f"{problem.task_id}: its reference could not be run: {error}") from error
-        finally:
-            self._idle.put(worker)
-
-    def _outputs(self, worker: Worker, problem: Problem) -> list[Any]:
-        """In tagged JSON, one for each input."""
-        calls = [{"args": args, "kwargs": {}} for args in problem.provenance[PENDING]["inputs"]]
-        source = problem.prompt + problem.canonical_solution
-        if answers_with_found(problem.task_id, problem.entry_point):
-            source += _FOUND_ONLY.format(name=problem.entry_point)
-        limits = self._limits
-        deadline = time.monotonic() + limits.wall_s + _END_S
-        with open_connection() as (ours, theirs):
-            run = worker.spawn(b"candidate", [theirs.fileno()], limits)
-            theirs.close()
-            ours.setblocking(False)
-            died, outputs = False, []
-            try:
-                outputs = _ask(ours.fileno(), source, problem.entry_point, calls, deadline)
-            except (EOFError, BrokenPipeError, ConnectionResetError):
-                died = True
-            except (BrokenFrame, FrameTimeout) as error:
-                raise _FailedError(str(error)) from error
-            finally:
-                worker.stop(run)
-                ending = worker.wait(run, timeout_s=_END_S)
-        if ending.setup_error:
-            raise WorkerError(ending.setup_error)
-        if died:
-            why = {"cpu": f"used up {limits.cpu_s:g} s of CPU time", "wall": f"had no end in {limits.wall_s:g} s"}
-            raise _FailedError(why.get(ending.stopped, f"its process ended (exit {ending.exit})"))
-        return outputs
+            loaded = candidate.load(source, problem.entry_point, calls)
+            if "raised" in loaded:
+                raise _FailedError(describe_exception(loaded))
+            return [_value(candidate.read(), f"input {number} of {len(calls)}") for number in range(1, len(calls) + 1)]
+        except EOFError:
+            pass  # its ending says why
+    ending = candidate.ending
+    why = {"cpu": f"used up {limits.cpu_s:g} s of CPU time", "wall": f"had no end in {limits.wall_s:g} s"}
+    raise _FailedError(why.get(ending.stopped, f"its process ended (exit {ending.exit})"))
 
 
-def _ask(channel: int, source: str, entry_point: str, calls: Sequence[dict[str, Any]], deadline: float) -> list[Any]:
-    write_frame(channel, {"source": source, "entry_point": entry_point, "calls": calls}, deadline=deadline)
-    answers = FrameReader(channel, deadline=deadline)
-    loaded = answers.read()
-    if "raised" in loaded:
-        raise _FailedError(describe_exception(loaded))
-    outputs = []
-    for number in range(1, len(calls) + 1):
-        answer = answers.read()
-        if "value" not in answer:
-            fault = describe_exception(answer) if "raised" in answer else answer.get("unsupported", "an iterator")
-            raise _FailedError(f"input {number} of {len(calls)}: {fault}")
-        outputs.append(answer["value"])
-    return outputs
+def _value(answer: dict[str, Any], name: str) -> Any:
+    if "value" in answer:
+        return answer["value"]
+    fault = describe_exception(answer) if "raised" in answer else answer.get("unsupported", "an iterator")
+    raise _FailedError(f"{name}: {fault}")

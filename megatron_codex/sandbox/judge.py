@@ -17,16 +17,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from megatron_codex.sandbox.candidate_run import CandidateRun
 from megatron_codex.sandbox.comparison import describe_exception, difference
 from megatron_codex.sandbox.conclusion import Conclusions, Judgement, is_said_by
-from megatron_codex.sandbox.frames import (
-    BrokenFrame,
-    FrameReader,
-    FrameTimeout,
-    open_connection,
-    read_frame,
-    write_frame,
-)
+from megatron_codex.sandbox.frames import BrokenFrame, FrameTimeout, open_connection, read_frame, write_frame
 from megatron_codex.sandbox.jail import Limits
 from megatron_codex.sandbox.messages import Ending
 from megatron_codex.sandbox.program import Program
@@ -129,38 +123,14 @@ class Judge:
 
     def _judge_batch(self, worker: ProgramWorker, program: Program) -> Judgement:
         started = time.monotonic()
-        deadline = started + self.limits.longest_s + _DRIVER_GRACE_S
-        with open_connection() as (ours, theirs):
-            run = worker.spawn(b"candidate", [theirs.fileno()], self.limits)
-            theirs.close()
-            ours.setblocking(False)
+        with CandidateRun(worker, self.limits, grace_s=_DRIVER_GRACE_S) as candidate:
             try:
-                outcome = self._ask_all(ours.fileno(), program, deadline)
-            except (EOFError, BrokenPipeError, ConnectionResetError):
+                outcome = _ask_all(candidate, program)
+            except EOFError:
                 outcome = ("died", "its process ended during the tests")
             except (BrokenFrame, NotPlainData) as error:
                 outcome = ("unsupported", str(error))
-            worker.stop(run)  # before the channel is closed, which would have it run to its end
-        ending = worker.wait(run, timeout_s=_DRIVER_GRACE_S)
-        return self._conclusions.of_ending(*outcome, ending, started)
-
-    def _ask_all(self, channel: int, program: Program, deadline: float) -> tuple[str, str]:
-        calls = [{"args": each["args"], "kwargs": each.get("kwargs", {})} for each in program.io_examples]
-        job = {"source": program.source, "entry_point": program.entry_point, "calls": calls}
-        write_frame(channel, job, deadline=deadline)
-        answers = FrameReader(channel, deadline=deadline)
-        loaded = _answer_of(answers.read())
-        if "raised" in loaded:
-            return "error", describe_exception(loaded)
-        for number, example in enumerate(program.io_examples, 1):
-            answer = _answer_of(answers.read())
-            if "unsupported" in answer:
-                return "unsupported", str(answer["unsupported"])
-            fault = difference(answer, example)
-            if fault:
-                name = "error" if "raised" in answer and "raises" not in example else "wrong"
-                return name, f"call {number} of {len(calls)}: {fault}"
-        return "passed", ""
+        return self._conclusions.of_ending(*outcome, candidate.ending, started)
 
     def _judge_pair(self, worker: ProgramWorker, program: Program) -> Judgement:
         started = time.monotonic()
@@ -201,6 +171,22 @@ class Judge:
         return say.judgement("infra", detail, ending.cpu_s, started)
 
 
+def _ask_all(candidate: CandidateRun, program: Program) -> tuple[str, str]:
+    calls = [{"args": each["args"], "kwargs": each.get("kwargs", {})} for each in program.io_examples]
+    loaded = candidate.load(program.source, program.entry_point, calls)
+    if "raised" in loaded:
+        return "error", describe_exception(loaded)
+    for number, example in enumerate(program.io_examples, 1):
+        answer = candidate.read()
+        if "unsupported" in answer:
+            return "unsupported", str(answer["unsupported"])
+        fault = difference(answer, example)
+        if fault:
+            name = "error" if "raised" in answer and "raises" not in example else "wrong"
+            return name, f"call {number} of {len(calls)}: {fault}"
+    return "passed", ""
+
+
 def _send_program(end: socket.socket, program: Program, deadline: float) -> None:
     """Through the tester's end, before the tester holds it: the candidate needs one channel only."""
     end.setblocking(False)
@@ -223,9 +209,3 @@ def _ask_tester(report: int, job: list[Any], deadline: float) -> dict[str, Any] 
 
 def _is_trusted(said: Any, nonce: str) -> bool:
     return is_said_by(said, nonce) and bool(said["verdict"] != "passed" or said["num_calls"] >= 1)
-
-
-def _answer_of(frame: Any) -> dict[str, Any]:
-    if type(frame) is not dict:
-        raise NotPlainData("the answer is malformed")
-    return frame
