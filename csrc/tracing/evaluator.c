@@ -28,6 +28,7 @@ static Py_ssize_t extra_index = -1;
 static uintptr_t number;
 static _PyFrameEvalFunction next_evaluator;
 static PyObject *meet, *begin, *add_item, *end, *end_raised;
+static PyObject *foreign; /* set: files none of whose functions matter */
 static PyObject *pending; /* dict: address of a generator's frame -> its call */
 
 /* The recorder itself is at work in this thread. */
@@ -55,7 +56,8 @@ static struct known *learn(_PyInterpreterFrame *frame, struct known *known)
         }
     }
     *known = (struct known){.evaluator = number};
-    if ((frame->f_code->co_flags & (CO_OPTIMIZED | CO_NEWLOCALS)) != (CO_OPTIMIZED | CO_NEWLOCALS))
+    if ((frame->f_code->co_flags & (CO_OPTIMIZED | CO_NEWLOCALS)) != (CO_OPTIMIZED | CO_NEWLOCALS) ||
+        PySet_Contains(foreign, frame->f_code->co_filename) == 1)
         return known;
     PyObject *samples = PyObject_CallFunctionObjArgs(meet, (PyObject *)frame->f_code, frame->f_globals, NULL);
     if (samples == NULL) {
@@ -63,7 +65,9 @@ static struct known *learn(_PyInterpreterFrame *frame, struct known *known)
         known->evaluator = 0;
         return known;
     }
-    known->samples = samples == Py_None ? NULL : samples;
+    if (samples == Py_False && PySet_Add(foreign, frame->f_code->co_filename) != 0)
+        PyErr_Clear();
+    known->samples = samples == Py_None || samples == Py_False ? NULL : samples;
     Py_DECREF(samples);
     return known;
 }
@@ -243,7 +247,7 @@ static PyObject *evaluate(PyThreadState *thread, _PyInterpreterFrame *frame, int
 
 PyDoc_STRVAR(configure_doc,
              "configure_evaluator(meet, begin, add_item, end, end_raised): meet(code, globals) says what stands for the\n"
-             "function, or None; begin(that, values) what stands for the call, None (not looked at) or False (never\n"
+             "function, None, or False (nor for any of its file); begin(that, values) what stands for the call, None (not looked at) or False (never\n"
              "again); add_item(call, value) whether it goes on; end(call, value); end_raised(call, exception).");
 
 static PyObject *configure(PyObject *module, PyObject *args)
@@ -260,6 +264,9 @@ static PyObject *configure(PyObject *module, PyObject *args)
         return NULL;
     }
     if (pending == NULL && (pending = PyDict_New()) == NULL)
+        return NULL;
+    Py_XSETREF(foreign, PySet_New(NULL));
+    if (foreign == NULL)
         return NULL;
     for (int i = 0; i < 5; i++)
         Py_XSETREF(*kept[i], Py_NewRef(callbacks[i]));

@@ -39,7 +39,10 @@ class EvaluatorEngine:
     def stop(self) -> None:
         _tracer.stop_evaluator()
 
-    def _meet(self, code: CodeType, names: dict[str, Any]) -> Samples | None:
+    def _meet(self, code: CodeType, names: dict[str, Any]) -> Samples | Literal[False] | None:
+        """False: nor does any other function of this file matter."""
+        if self._recorder.is_foreign(code):
+            return False
         samples = self._recorder.meet(code, names)
         return None if samples is None or samples.is_done else samples
 

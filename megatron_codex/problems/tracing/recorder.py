@@ -92,6 +92,10 @@ class Recorder:
             samples = self._known[id(code)] = self._meet(code, names)
             return samples
 
+    def is_foreign(self, code: CodeType) -> bool:
+        """Whether no function of its file is looked at."""
+        return self._origins.of_file(code.co_filename) is None
+
     def begin_call(self, samples: Samples, values: Sequence[Any]) -> Pending | None:
         """A call with these values of its parameters (calls.py); None where nobody needs to know how it ends."""
         if samples.is_done or self.records.is_full or samples.code is None:
