@@ -13,18 +13,15 @@ alone.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from interleaved import interleave, serve, spread
+
 VOCAB, SEQ, BATCH = 50_304, 512, 4
 SHAPES = {"S": (6, 256, 4), "L": (12, 768, 12)}
 TRUE_VOCAB = 50_281  # what our tokenizer has; ours pads it to VOCAB as the peers do
@@ -46,7 +43,7 @@ def main() -> None:
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        serve(*arguments.side)
+        be_side(*arguments.side)
         return
     for size in arguments.sizes:
         for dtype in arguments.dtypes:
@@ -55,50 +52,24 @@ def main() -> None:
 
 def compare(size: str, dtype: str, names: list[str], rounds: int, threads: int) -> None:
     """One shape and dtype: every side in turn, then the medians."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, __file__, "--side"]
-    sides = {
-        name: subprocess.Popen(
-            [*command, name, size, dtype], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        for name in names
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    processor: dict[str, list[float]] = {name: [] for name in names}
-    losses: dict[str, float] = {}
-    for number in range(WARM_UP + rounds):
-        for name in names if number % 2 else names[::-1]:
-            found = ask(sides[name])
-            losses.setdefault(name, found["loss"])
-            if number >= WARM_UP:
-                seconds[name].append(found["seconds"])
-                processor[name].append(found["processor"])
-    for side in sides.values():
-        side.communicate("\n", timeout=60)
+    commands = {name: [sys.executable, __file__, "--side", name, size, dtype] for name in names}
+    found = interleave(commands, rounds=rounds, warm_up=WARM_UP, threads=threads)
     print(f"{size} {dtype}, {threads} threads, {rounds} rounds")
     for name in names:
-        wall, cpu = statistics.median(seconds[name]), statistics.median(processor[name])
-        ratios = [other / mine for other, mine in zip(seconds[name], seconds[names[0]], strict=True)]
-        work = [other / mine for other, mine in zip(processor[name], processor[names[0]], strict=True)]
+        wall, cpu = (statistics.median(step[kind] for step in found[name]) for kind in ("seconds", "processor"))
+        ratios, work = (
+            [other[kind] / mine[kind] for other, mine in zip(found[name], found[names[0]], strict=True)]
+            for kind in ("seconds", "processor")
+        )
         print(
-            f"  {name}: {BATCH * SEQ / wall:.0f} tokens/s, {cpu:.2f} processor seconds, first loss {losses[name]:.3f}; "
-            f"its time / {names[0]}'s {statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}], "
-            f"processor time {statistics.median(work):.2f} [{min(work):.2f}, {max(work):.2f}]",
+            f"  {name}: {BATCH * SEQ / wall:.0f} tokens/s, {cpu:.2f} processor seconds, loss "
+            f"{found[name][-1]['loss']:.3f}; its time / {names[0]}'s {spread(ratios)}, "
+            f"processor time {spread(work)}",
             flush=True,
         )
 
 
-def ask(side: subprocess.Popen[str]) -> dict[str, float]:
-    assert side.stdin is not None and side.stdout is not None
-    side.stdin.write("step\n")
-    side.stdin.flush()
-    while line := side.stdout.readline():
-        if line.startswith("{"):
-            return dict(json.loads(line))
-    raise AssertionError(f"{side.args!r} ended with {side.wait()}")
-
-
-def serve(name: str, size: str, dtype: str) -> None:
+def be_side(name: str, size: str, dtype: str) -> None:
     """One side: a step for each line, until an empty one."""
     import torch
 
@@ -109,11 +80,7 @@ def serve(name: str, size: str, dtype: str) -> None:
     torch.manual_seed(0)
     builders = {"ours": ours, "megatron_core": megatron_core, "bound": bound}
     step = builders[name](size, dtype) if name in builders else hugging_face(size, dtype, fused="fused" in name)
-    while sys.stdin.readline().strip():
-        started, used = time.perf_counter(), time.process_time()
-        loss = step()
-        found = {"seconds": time.perf_counter() - started, "processor": time.process_time() - used, "loss": loss}
-        print(json.dumps(found), flush=True)
+    serve(lambda: {"loss": step()})
 
 
 def tokens() -> Any:
