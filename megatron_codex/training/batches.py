@@ -51,6 +51,8 @@ class StepBatch:
     micro_batches: list[MicroBatch]
     seq_length: int
     """Positions of every micro-batch of the global batch, on all ranks."""
+    num_positions: int
+    """Of the global batch, on all ranks, padding included."""
     num_loss_tokens: int
     """Labels of this rank's share that count in the loss."""
     num_padding: int
@@ -91,6 +93,7 @@ class GlobalBatches:
         return StepBatch(
             micro_batches=[self._to_tensors(batch) for batch in batches],
             seq_length=seq_length,
+            num_positions=self.global_batch_size * seq_length,
             num_loss_tokens=sum(batch.num_loss_tokens for batch in batches),
             num_padding=sum(_num_padding(batch) for batch in batches),
             largest_token=max(int(max(batch.tokens.max(), batch.labels.max())) for batch in batches),

@@ -60,7 +60,7 @@ def train_step(
         grad_norm=None,
         num_tokens=num_tokens,
         seq_length=batch.seq_length,
-        num_positions=batches.global_batch_size * batch.seq_length,
+        num_positions=batch.num_positions,
         num_padding=num_padding,
     )
     if num_tokens == 0:
