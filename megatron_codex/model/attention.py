@@ -3,7 +3,9 @@
 In: queries, keys, values and the mask of a micro-batch. Out: the attended values of this rank's heads. All that decides
 which program runs, and what it cannot do, stands in this file.
 
-Shapes: S positions, B samples, A heads of this tensor-parallel rank, D channels of a head.
+Documents that share a row are attended one by one on a CPU: of a row of many, most of the scores would be hidden.
+
+Shapes: S positions, B samples, A heads of this tensor-parallel rank, D channels of a head, N positions of a document.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from megatron_codex.errors import InputError
 from megatron_codex.ops.attention import causal_attention, is_faster_here
+from megatron_codex.ops.rows import is_fake
 from megatron_codex.platform.megatron_core import (
     MegatronModule,
     TransformerConfig,
@@ -45,18 +48,22 @@ class CausalAttention(MegatronModule):
         banded = is_layer_window_attention(config.window_size, config.window_attn_skip_freq, layer_number)
         self.band_width = config.window_size[0] + 1 if banded else None
         self.attend = _BACKENDS[backend]
+        self.splits_documents = backend == "sdpa"
 
     def forward(
         self, query_SBAD: Tensor, key_SBAD: Tensor, value_SBAD: Tensor, attention_mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
         """[S, B, A * D] from queries, keys and values [S, B, A, D].
 
-        attention_mask: [B, 1, S, S], True where a query does not see a key, causality included; None: plainly causal,
-        which needs no mask in memory. Every row must leave its own position at least.
+        attention_mask: as the function of this name makes it. None: a row is one document, which needs no mask in
+        memory.
         """
-        query, key, value = (x.permute(1, 2, 0, 3) for x in (query_SBAD, key_SBAD, value_SBAD))
-        hidden = self._with_band(attention_mask, query_SBAD)
         dropout = self.dropout if self.training else 0.0
+        if attention_mask is not None and attention_mask.dim() == 2 and dropout == 0.0 and self.splits_documents:
+            return self._by_document(query_SBAD, key_SBAD, value_SBAD, attention_mask)
+        query, key, value = (x.permute(1, 2, 0, 3) for x in (query_SBAD, key_SBAD, value_SBAD))
+        hidden = None if attention_mask is None else hidden_keys(attention_mask)
+        hidden = self._with_band(hidden, query_SBAD)
         # Tensor-parallel ranks hold different heads: each draws its own masks. With sequence parallelism the whole
         # block does so already, and to fork again would draw other masks when activations are computed again.
         forked = dropout > 0.0 and not self.config.sequence_parallel
@@ -64,12 +71,65 @@ class CausalAttention(MegatronModule):
             attended_BASD = self.attend(query, key, value, hidden, dropout)
         return attended_BASD.permute(2, 0, 1, 3).flatten(2)
 
-    def _with_band(self, hidden: Tensor | None, query_SBAD: Tensor) -> Tensor | None:
-        num_positions = len(query_SBAD)
+    def _by_document(self, query_SBAD: Tensor, key_SBAD: Tensor, value_SBAD: Tensor, document_ids_BS: Tensor) -> Tensor:
+        lengths, paddings = _runs(document_ids_BS)
+        runs = zip(*(_laid_out(x).split(lengths) for x in (query_SBAD, key_SBAD, value_SBAD)), paddings, strict=True)
+        attended = [
+            value if is_padding else self._document(query, key, value) for query, key, value, is_padding in runs
+        ]
+        num_positions, num_samples = query_SBAD.shape[:2]
+        return torch.cat(attended).view(num_samples, num_positions, -1).transpose(0, 1)
+
+    def _document(self, query_NAD: Tensor, key_NAD: Tensor, value_NAD: Tensor) -> Tensor:
+        query, key, value = (x.transpose(0, 1)[None] for x in (query_NAD, key_NAD, value_NAD))
+        hidden = self._with_band(None, query_NAD)
+        return self.attend(query, key, value, hidden, 0.0)[0].transpose(0, 1)
+
+    def _with_band(self, hidden: Tensor | None, query: Tensor) -> Tensor | None:
+        """query: of S positions, its first dimension."""
+        num_positions = len(query)
         if self.band_width is None or self.band_width >= num_positions:
             return hidden
-        outside_SS = outside_band(num_positions, band_width=self.band_width, device=query_SBAD.device)
+        outside_SS = outside_band(num_positions, band_width=self.band_width, device=query.device)
         return outside_SS if hidden is None else hidden | outside_SS
+
+
+def attention_mask(document_ids_BS: Tensor) -> Tensor:
+    """What layers take for rows of several documents, -1 for padding: on a CPU the documents' ids, [B, S]; elsewhere
+    hidden_keys, once for all layers (a GPU would have to be waited for to learn where documents end, and in a dry run
+    there is nothing to learn)."""
+    of_values = document_ids_BS.device.type == "cpu" and not is_fake(document_ids_BS)
+    return document_ids_BS if of_values else hidden_keys(document_ids_BS)
+
+
+def hidden_keys(document_ids_BS: Tensor) -> Tensor:
+    """[B, 1, S, S]: True where the key is in another document or later than the query; such a mask as it is.
+
+    Padding sees itself only: a row that saw nothing would have no softmax.
+    """
+    if document_ids_BS.dim() == 4:
+        return document_ids_BS
+    num_positions = document_ids_BS.shape[1]
+    same_BSS = document_ids_BS[:, :, None] == document_ids_BS[:, None, :]
+    same_BSS &= document_ids_BS[:, None, :] >= 0
+    same_BSS.tril_()
+    diagonal = torch.arange(num_positions, device=same_BSS.device)
+    same_BSS[:, diagonal, diagonal] = True
+    return ~same_BSS[:, None]
+
+
+def _runs(document_ids_BS: Tensor) -> tuple[list[int], list[bool]]:
+    """Positions of each run of one document or of padding, row after row; and which runs are padding."""
+    begins_BS = torch.ones_like(document_ids_BS, dtype=torch.bool)
+    begins_BS[:, 1:] = document_ids_BS[:, 1:] != document_ids_BS[:, :-1]
+    starts_R = torch.nonzero(begins_BS.flatten())[:, 0]
+    lengths_R = torch.diff(starts_R, append=starts_R.new_tensor([document_ids_BS.numel()]))
+    return lengths_R.tolist(), (document_ids_BS.flatten()[starts_R] < 0).tolist()
+
+
+def _laid_out(x_SBAD: Tensor) -> Tensor:
+    """[B * S, A, D], row after row."""
+    return x_SBAD.transpose(0, 1).flatten(0, 1)
 
 
 def outside_band(num_positions: int, *, band_width: int, device: torch.device | None = None) -> Tensor:

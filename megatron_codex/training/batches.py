@@ -22,6 +22,7 @@ from megatron_codex.data.batch import PADDING_DOCUMENT, Batch, SampleSource
 from megatron_codex.data.blend import BlendedSource
 from megatron_codex.data.length_groups import LengthGroupedOrder
 from megatron_codex.data.order import ShuffledOrder
+from megatron_codex.model.attention import attention_mask
 from megatron_codex.parallel.groups import Layout
 
 Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -41,7 +42,7 @@ class MicroBatch:
     position_ids: Tensor
     """[B, S]"""
     attention_mask: Tensor | None
-    """[B, 1, S, S] True where a query does not see a key; None: plainly causal."""
+    """What model/attention.py makes of the documents' ids, [B, S] or [B, 1, S, S]; None: plainly causal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +110,12 @@ class GlobalBatches:
         def tensor(array: np.ndarray) -> Tensor:
             return torch.tensor(array, device=self.device)
 
-        documents = batch.document_ids
         return MicroBatch(
             tokens=tensor(batch.tokens),
             labels=tensor(batch.labels),
             loss_mask=tensor(batch.loss_mask),
             position_ids=tensor(batch.position_ids),
-            attention_mask=None if documents is None else hidden_keys(tensor(documents)),
+            attention_mask=None if batch.document_ids is None else attention_mask(tensor(batch.document_ids)),
         )
 
 
@@ -152,20 +152,6 @@ def run_order(source: SampleSource, *, seed: int, grouped_into: int | None = Non
     if grouped_into is not None:
         return LengthGroupedOrder(source.lengths, batch_size=grouped_into, seed=seed)  # type: ignore[attr-defined]
     return source.order if isinstance(source, BlendedSource) else ShuffledOrder(len(source), seed)
-
-
-def hidden_keys(document_ids_BS: Tensor) -> Tensor:
-    """Attention mask [B, 1, S, S]: True where the key is in another document or later than the query.
-
-    Padding sees itself only: a row that saw nothing would have no softmax.
-    """
-    num_positions = document_ids_BS.shape[1]
-    same_BSS = document_ids_BS[:, :, None] == document_ids_BS[:, None, :]
-    same_BSS &= document_ids_BS[:, None, :] >= 0
-    same_BSS.tril_()
-    diagonal = torch.arange(num_positions, device=same_BSS.device)
-    same_BSS[:, diagonal, diagonal] = True
-    return ~same_BSS[:, None]
 
 
 def _num_padding(batch: Batch) -> int:

@@ -13,6 +13,7 @@ from megatron_codex.data.batch_checks import Expectation, check_batch
 from megatron_codex.data.inspected_batch import InspectedBatch
 from megatron_codex.data.seen_batch import ExpectedExamples, SeenBatch
 from megatron_codex.errors import InputError
+from megatron_codex.model.attention import hidden_keys
 from megatron_codex.tokenizer.codex import CodexTokenizer
 from megatron_codex.training.batches import MicroBatch, run_batches
 from megatron_codex.training.datasets import ReadPairs, build_datasets, read_task_pairs
@@ -69,7 +70,7 @@ def _seen(batch: MicroBatch) -> SeenBatch:
     def array(tensor: torch.Tensor) -> np.ndarray:
         return tensor.cpu().numpy()
 
-    hidden = batch.attention_mask
+    hidden = None if batch.attention_mask is None else hidden_keys(batch.attention_mask)
     return SeenBatch.of(
         tokens=array(batch.tokens),
         labels=array(batch.labels),

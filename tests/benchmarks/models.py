@@ -1,7 +1,7 @@
 """What training and sampling cost on this CPU, beside the libraries that people use: prints ratios.
 
     python tests/benchmarks/models.py sft        a step of fine-tuning, beside TRL and a Hugging Face loop (sft.py)
-    python tests/benchmarks/models.py memory     its peak memory, and that of every row in the output layer (sft_memory.py)
+    python tests/benchmarks/models.py memory     its peak memory, and with every row in the output layer (sft_memory.py)
     python tests/benchmarks/models.py sampling   samples a second (sampling_speed.py)
 
 Each has --help. Timings are no tests: run these by hand, on a machine that does nothing else.

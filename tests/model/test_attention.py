@@ -51,10 +51,7 @@ def banded_gpt(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def _logits(gpt: Any, tokens: list[int], documents: list[int], positions: list[int]) -> Tensor:
     """[S, V] of one row."""
-    from megatron_codex.training.batches import hidden_keys
-
-    mask = hidden_keys(torch.tensor([documents]))
-    logits_BSV = gpt(torch.tensor([tokens]), torch.tensor([positions]), mask)
+    logits_BSV = gpt(torch.tensor([tokens]), torch.tensor([positions]), torch.tensor([documents]))
     assert isinstance(logits_BSV, Tensor)
     return logits_BSV[0, :, :VOCAB_SIZE]
 
@@ -88,6 +85,31 @@ def test_a_band_reaches_as_far_as_its_layers_add_up(banded_gpt: Any) -> None:
     plain = banded_gpt(torch.tensor([tokens]), torch.arange(20)[None], None)[0, :, :VOCAB_SIZE]
     masked = _logits(banded_gpt, tokens, [0] * 20, list(range(20)))
     torch.testing.assert_close(plain, masked, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("band_width", [None, 3])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=["fp32", "bf16"])
+def test_documents_one_by_one_are_attended_as_under_a_mask(
+    dtype: torch.dtype, tolerance: float, band_width: int | None
+) -> None:
+    """Outputs and the gradients of queries, keys and values, padding apart; bf16 has 8 bits, 4e-3 in each product."""
+    from megatron_codex.model.attention import CausalAttention, hidden_keys
+    from megatron_codex.model.transformer_config import transformer_config
+
+    config = transformer_config(_model(), ParallelConfig())
+    attention = CausalAttention(config, 1, backend="sdpa")
+    attention.band_width = band_width
+    documents = torch.tensor([[-1, -1, 0, 0, 0, 0, 0, -1], [0, 1, 1, 1, 2, 2, 2, 2], [0, 0, 0, 0, 0, 0, 0, 0]])
+    inputs = torch.randn(3, 8, 3, 4, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
+    weight_SB1 = torch.where(documents.t() < 0, 0.0, 1.0)[..., None].to(dtype)
+    found = []
+    for mask in (documents, hidden_keys(documents)):
+        query, key, value = (each.clone().requires_grad_() for each in inputs)
+        attended_SBH = attention(query, key, value, mask) * weight_SB1
+        attended_SBH.square().sum().backward()
+        found.append([attended_SBH.detach(), *(each.grad for each in (query, key, value))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.float(), other.float(), atol=tolerance, rtol=tolerance)
 
 
 def test_outside_band() -> None:

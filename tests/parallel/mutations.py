@@ -143,9 +143,9 @@ MUTATIONS = (
     ),
     Mutation(
         name="documents_see_each_other",
-        file="training/batches.py",
-        old="    same_BSS &= document_ids_BS[:, None, :] >= 0",
-        new="    same_BSS[:] = True",
+        file="model/attention.py",
+        old="    begins_BS[:, 1:] = document_ids_BS[:, 1:] != document_ids_BS[:, :-1]",
+        new="    begins_BS[:, 1:] = False",
         job=PACKED | {"parallel": PP2},
     ),
     Mutation(

@@ -13,7 +13,8 @@ from megatron_codex.data.batch import Batch
 from megatron_codex.data.blend import BlendedSource
 from megatron_codex.data.length_groups import LengthGroupedOrder
 from megatron_codex.data.order import ShuffledOrder
-from megatron_codex.training.batches import GlobalBatches, hidden_keys, run_order
+from megatron_codex.model.attention import hidden_keys
+from megatron_codex.training.batches import GlobalBatches, run_order
 
 
 class _Source:
