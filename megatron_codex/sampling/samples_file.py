@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from megatron_codex.model.checkpoint_files import resolve_checkpoint
 from megatron_codex.rank import is_first_rank
 from megatron_codex.records import Completion
 from megatron_codex.sampling.drawn_samples import JOURNAL, DrawnSamples, add_sample
-from megatron_codex.sampling.generate import Prompt, draw_items, require_distinct
+from megatron_codex.sampling.generate import Decode, Prompt, draw_items, native, require_distinct
 from megatron_codex.sampling.stopping import Stop
 from megatron_codex.unfinished import partial_path
 
@@ -58,8 +59,17 @@ def write_samples(config: SamplingConfig, prompts: Sequence[Prompt], *, stop: St
         return None
 
 
+def _source(config: SamplingConfig) -> Path:
+    """The directory that the weights are read from."""
+    if config.backend == "native":
+        return resolve_checkpoint(config.checkpoint)
+    from megatron_codex.sampling.vllm_backend import require_vllm
+
+    return require_vllm(config.checkpoint)
+
+
 def _model_ranks(config: SamplingConfig) -> AbstractContextManager[ModelRanks | None]:
-    if config.parallel.model_parallel_size == 1:
+    if config.ranks_of_a_copy == 1:
         return nullcontext()
     from megatron_codex.sampling.ranks import model_ranks
 
@@ -72,7 +82,7 @@ class _Run:
     def __init__(self, config: SamplingConfig, prompts: Sequence[Prompt], stop: Stop) -> None:
         self._started_at = time.time()
         self._config, self._prompts, self._stop = config, prompts, stop
-        self._checkpoint = resolve_checkpoint(config.checkpoint)
+        self._checkpoint = _source(config)
         self._identity = _identity(config, prompts, self._checkpoint)
         self._total = len(prompts) * config.num_samples
 
@@ -132,14 +142,15 @@ class _Run:
     def _draw(self, numbers: Sequence[int], ranks: ModelRanks | None) -> Iterator[Completion]:
         count = self._config.num_samples
         items = [(self._prompts[number // count], number % count) for number in numbers]
-        return draw_items(
-            self._checkpoint,
-            items,
-            config=self._config,
-            stop=self._stop,
-            token_logps=self._config.token_logps,
-            ranks=ranks,
-        )
+        config = self._config
+        return draw_items(self._decode(ranks), items, config=config, stop=self._stop, token_logps=config.token_logps)
+
+    def _decode(self, ranks: ModelRanks | None) -> Decode:
+        if self._config.backend == "native":
+            return native(self._checkpoint, ranks=ranks)
+        from megatron_codex.sampling.vllm_backend import decode
+
+        return partial(decode, self._checkpoint, self._config.parallel)
 
     def _join(self, journal: Journal) -> dict[str, int] | None:
         """Write the output, if every sample is drawn."""

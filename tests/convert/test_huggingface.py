@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ from megatron_codex.convert.forward import checkpoint_logits, huggingface_logits
 from megatron_codex.convert.huggingface_folder import HuggingFaceTensors
 from megatron_codex.convert.huggingface_tokenizer import write_tokenizer
 from megatron_codex.convert.run import convert
+from megatron_codex.jsonl import read_jsonl, write_jsonl
 from megatron_codex.model.checkpoint_tensors import CheckpointTensors
 from megatron_codex.model.weights import read_weights
+from megatron_codex.records import prompt_sha256
 from megatron_codex.sampling.generate import Prompt, generate
 from megatron_codex.sampling.loading import load_sampling_model
 from megatron_codex.sampling.stopping import StopSequences
 from tests.convert.conftest import BAND_WIDTH, SEQ_LENGTH, model_config, step_directory, weights_of, write_run
+from tests.parallel.ranks import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -84,6 +89,30 @@ def test_transformers_generates_the_samplers_greedy_text(
     text = tokenizer.decode(ids[prompt.input_ids.shape[1] :])
     assert ours.num_tokens == count and ours.finish_reason == "length"
     assert text == ours.completion
+
+
+def test_the_commands_lead_from_a_checkpoint_to_the_same_greedy_text(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """convert_checkpoint.py, then transformers' generate with the folder alone; sample.py on the checkpoint."""
+    problem = {"task_id": "t", "prompt": 'def f(x):\n    """Twice x."""\n', "entry_point": "f", "test": ""}
+    write_jsonl(tmp_path / "problems.jsonl", [{**problem, "canonical_solution": "    return 2 * x\n"}])
+    commands = {
+        "convert_checkpoint": ["--input", runs["dense"], "--output", tmp_path / "folder", "--to", "huggingface"],
+        "sample": [
+            *("--checkpoint", runs["dense"], "--problems", tmp_path / "problems.jsonl", "--temperature", 0),
+            *("--output", tmp_path / "s.jsonl", "--max-new-tokens", 40, "--stop-sequences", "no such text"),
+        ],
+    }
+    for name, arguments in commands.items():
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(ROOT / "tools" / f"{name}.py"), run_name="__main__")
+    (sample,) = read_jsonl(tmp_path / "s.jsonl")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "folder")
+    prompt = tokenizer(problem["prompt"], return_tensors="pt")
+    (ids,) = _load(tmp_path / "folder").generate(**prompt, do_sample=False, max_new_tokens=40, pad_token_id=0)
+    assert sample["num_tokens"] == 40 and sample["prompt_sha256"] == prompt_sha256(problem["prompt"])
+    assert tokenizer.decode(ids[prompt.input_ids.shape[1] :]) == sample["completion"]
 
 
 def test_a_large_model_is_written_as_several_files(folders: dict[str, Path]) -> None:

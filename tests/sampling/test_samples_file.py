@@ -21,7 +21,7 @@ from megatron_codex.errors import ConfigError, InputError
 from megatron_codex.jsonl import read_jsonl, write_jsonl
 from megatron_codex.records import Completion, prompt_sha256
 from megatron_codex.sampling import samples_file
-from megatron_codex.sampling.generate import Item, Prompt, draw_items, generate
+from megatron_codex.sampling.generate import Decode, Item, Prompt, draw_items, generate
 from megatron_codex.sampling.samples_file import write_samples
 from megatron_codex.sampling.stopping import StopSequences
 from megatron_codex.tokenizer.codex import CodexTokenizer
@@ -98,9 +98,9 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
     whole = _whole(config)
     asked = []
 
-    def interrupted(step: Path, items: Sequence[Item], **options: Any) -> Iterator[Completion]:
+    def interrupted(decode: Decode, items: Sequence[Item], **options: Any) -> Iterator[Completion]:
         asked.append(len(items))
-        for number, completion in enumerate(draw_items(step, items, **options)):
+        for number, completion in enumerate(draw_items(decode, items, **options)):
             if len(asked) == 1 and number == 7:
                 raise KeyboardInterrupt
             yield completion
@@ -208,6 +208,7 @@ def test_faulty_prompts_are_refused(config: SamplingConfig, prompts: list[Prompt
         ("num_samples", 5, {"temperature": 0.0}, "num_samples: got 5; must be 1 at temperature 0"),
         ("workers", 2, {"device": "cuda"}, "workers: got 2; must be 1 on a GPU"),
         ("stop_sequences", ("",), {}, "stop_sequences: got ''; must not be empty"),
+        ("device", "cuda", {"backend": "vllm"}, "device: got 'cuda'; is not read with backend = vllm"),
         ("shard", "2/2", {}, "shard: got '2/2'; must be I/N with I in 0..N-1"),
         ("parallel", DecodingParallelConfig(tensor_model_parallel_size=2), {}, "parallel: got '2 x 1'; needs 2 ranks"),
     ],
