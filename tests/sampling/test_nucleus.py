@@ -53,6 +53,29 @@ def test_draws_follow_the_renormalised_nucleus(temperature: float, top_p: float)
     assert chi_square < freedom + 5 * np.sqrt(2 * freedom)
 
 
+def test_a_vocabulary_of_several_blocks_is_drawn_from_as_the_textbook_does() -> None:
+    """1300 tokens, of which the second 512 are impossible: the same tokens by the same numbers, redraws included."""
+    logits = np.random.default_rng(3).normal(0, 2, (200, 1300)).astype(np.float32)
+    logits[:, 512:1024] = -np.inf
+    keys = np.arange(200, dtype=np.uint64) * np.uint64(977)
+    tokens, _ = choose_tokens(
+        torch.from_numpy(logits), temperature=0.8, top_p=0.6, uniform=lambda draw: uniform(keys, position=5, draw=draw)
+    )
+    redrawn = 0
+    for row, token in enumerate(tokens.tolist()):
+        weights = np.exp((logits[row].astype(np.float64) - logits[row].max()) / 0.8)
+        for draw in range(8):
+            number = uniform(keys[row : row + 1], position=5, draw=draw)[0] * weights.sum()
+            expected = int(np.searchsorted(weights.cumsum(), number, side="right"))
+            if weights[weights > weights[expected]].sum() < 0.6 * weights.sum():
+                break
+            redrawn += 1
+        else:
+            continue  # drawn from the sorted nucleus, which the test above covers
+        assert token == expected
+    assert redrawn > 50
+
+
 def test_a_likely_token_outside_the_nucleus_is_never_drawn() -> None:
     """0.55, 0.44, 0.01 with p = 0.5: the first alone reaches the mass."""
     counted = _draws(np.log([0.55, 0.44, 0.01]).tolist(), temperature=1.0, top_p=0.5)
