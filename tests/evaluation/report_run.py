@@ -94,7 +94,13 @@ def make_run(run: Path, *, num_passed: int = 6, final_loss: float = 0.005) -> Pa
     rows = list(read_jsonl(run / "codex_s" / "results.jsonl"))
     write_ranking(RerankConfig(results=run / "codex_s" / "results.jsonl", output=run / "ranking"), rows)
     arms = [{"arm": "generated docstring", "pass_rate": 0.25, "low": 0.2, "high": 0.3}]
-    round_trip = {"format": "megatron_codex/round_trip/1", "arms": arms, "bleu": 0.3, "without_docstring": 4}
+    round_trip = {
+        "format": "megatron_codex/round_trip/1",
+        "arms": arms,
+        "bleu": 0.3,
+        "bleu_correlation": -0.07,
+        "without_docstring": 4,
+    }
     (run / "round_trip.json").write_text(json.dumps(round_trip))
     evaluation = {"problems": "problems.jsonl", "group_by": "chain_length"}
     parts = {

@@ -99,7 +99,7 @@ def test_the_numbers_are_those_of_the_files(run: Path) -> None:
     assert "Codex-S: mean log p beats random choice of 10 samples" in text and "sum log p beats" not in text
     assert "1,234,567" in text
     assert "dropped before: solved" in text and re.search("too <hard> ?75", text)
-    assert "25.0% [20.0%, 30.0%]" in text and "0.300" in text
+    assert "25.0% [20.0%, 30.0%]" in text and "0.300" in text and "-0.070" in text
     assert "1,000 steps, 1,024,000 tokens in the loss; last training loss 0.005, held-out loss 0.005" in text
 
 

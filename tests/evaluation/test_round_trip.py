@@ -9,7 +9,7 @@ import pytest
 
 from megatron_codex.errors import InputError
 from megatron_codex.evaluation.bleu import require_nltk, sentence_bleu
-from megatron_codex.evaluation.round_trip import grade_docstrings
+from megatron_codex.evaluation.round_trip import Bleu, grade_docstrings
 from megatron_codex.records import Completion, Problem, Verdict
 
 
@@ -59,9 +59,9 @@ class _Toys:
         return [_verdict(name(completion)) for _, completion in pairs]
 
 
-def _run(toys: _Toys) -> tuple[dict[str, float], dict[str, object]]:
+def _run(toys: _Toys, bleu: Bleu | None = None) -> tuple[dict[str, float], dict[str, object]]:
     result = grade_docstrings(
-        PROBLEMS, write_docstrings=toys.write_docstrings, write_code=toys.write_code, judge=toys.judge
+        PROBLEMS, write_docstrings=toys.write_docstrings, write_code=toys.write_code, judge=toys.judge, bleu=bleu
     )
     return {arm["arm"]: arm["pass_rate"] for arm in result.summary["arms"]}, result.summary
 
@@ -100,6 +100,23 @@ def test_a_problem_whose_bound_was_not_judged_is_left_out_of_all_arms() -> None:
     assert rates["generated docstring"] == 1.0 and summary["left_out_problems"] == 1
     with pytest.raises(InputError, match="the harness failed on every problem"):
         _run(_Toys(samples, good=set(), broken={"def f"}))
+
+
+@pytest.mark.parametrize(
+    ("bleus", "expected"),
+    [
+        ({"Good.": 0.9, "Bad.": 0.1}, 1.0),
+        ({"Good.": 0.1, "Bad.": 0.9}, -1.0),
+        ({"Good.": 0.5, "Bad.": 0.5}, None),
+    ],
+    ids=["agrees", "contradicts", "constant"],
+)
+def test_bleu_is_correlated_with_what_passes(bleus: dict[str, float], expected: float | None) -> None:
+    """A sample without a docstring has neither, and counts for nothing here."""
+    samples = {"a": ['    """Good."""', '    """Bad."""', "    return 3"], "b": ['    """Bad."""'] * 3}
+    _, summary = _run(_Toys(samples, good={"Good."}), bleu=lambda reference, text: bleus.get(text, 0.0))
+    found = summary["bleu_correlation"]
+    assert found == (None if expected is None else pytest.approx(expected))
 
 
 def test_bleu_is_one_for_equal_texts_and_falls_with_distance() -> None:

@@ -32,6 +32,9 @@ def round_trip_section(parts: Sequence[FilePart]) -> list[Html]:
         ]
         if "bleu" in report:
             rows.append([f"BLEU against the true docstring ({report.get('bleu_kind', '')})", f"{report['bleu']:.3f}"])
+            correlation = report.get("bleu_correlation")
+            words = "one of them is constant" if correlation is None else f"{correlation:+.3f}"
+            rows.append(["correlation of a docstring's BLEU with its code's pass rate (Pearson's r)", words])
         rows.append(["samples without a readable docstring (count as failed)", report["without_docstring"]])
         shown += [tag("h3", part.label), table(["code written from the", "passes its tests"], rows)]
     note = "An addition of this project: docstring → code → unit tests. The paper grades docstrings by hand."
