@@ -42,6 +42,7 @@ UNSTEADY = {
     "huge_result": "encodes for about as long as the limit is",
     "colliding_hashes": "hashes for about as long as the limit is",
     "colliding_keys_in_a_frame": "hashes for about as long as the limit is",
+    "reads_its_memory": "reads on to where a mapping may end, by the worker's random addresses",
 }
 """Left out, and why: their verdict may be one or another."""
 

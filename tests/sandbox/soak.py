@@ -4,8 +4,8 @@
 
 Drives tools/evaluate.py as a user would: after each SIGKILL the same command is run again. Both runs must give each
 program the same verdict, none of them infra, and no cheat may pass. Compared before and after: processes, mounts,
-temporary files, cgroups (on a machine where nobody else makes any). Run by hand; it prints what it saw and exits with 1
-when anything of this does not hold.
+temporary files, and the drivers' cgroups. Run by hand; it prints what it saw and exits with 1 when anything of this
+does not hold.
 """
 
 from __future__ import annotations
@@ -50,26 +50,28 @@ def soak(work: Path, options: argparse.Namespace) -> list[str]:
     arguments = ["--samples", samples, "--problems", problems, "--timeout-s", options.timeout_s, "--k", 1]
     arguments += ["--workers", options.workers, "--memory-bytes", 1 << 29]
     command = [sys.executable, str(REPOSITORY / "tools" / "evaluate.py"), *map(str, arguments), "--output"]
-    before = count_what_could_be_left(work)
+    drivers: list[int] = []
+    before = count_what_could_be_left(work, drivers)
     started = time.monotonic()
-    run(work, [*command, str(work / "undisturbed.jsonl")], kill_after_s=None)
+    drivers.append(run(work, [*command, str(work / "undisturbed.jsonl")], kill_after_s=None))
     seconds = time.monotonic() - started
     print(f"{options.programs} programs undisturbed: {seconds:.0f} s, {options.programs / seconds:.0f}/s", flush=True)
     chance = random.Random(options.seed)
     for number in range(options.kills):
         after_s = chance.uniform(0.02, 0.9) * seconds / max(1, options.kills)
-        run(work, [*command, str(work / "killed.jsonl")], kill_after_s=after_s)
+        drivers.append(run(work, [*command, str(work / "killed.jsonl")], kill_after_s=after_s))
         print(f"kill {number + 1}: after {after_s:.1f} s", flush=True)
-    run(work, [*command, str(work / "killed.jsonl")], kill_after_s=None)
-    after = count_what_could_be_left(work)
+    drivers.append(run(work, [*command, str(work / "killed.jsonl")], kill_after_s=None))
+    after = count_what_could_be_left(work, drivers)
     return [
         *compare(work),
         *(f"left: {name}: {after[name] - before[name]}" for name in before if after[name] - before[name]),
     ]
 
 
-def run(work: Path, command: list[str], *, kill_after_s: float | None) -> None:
-    """Run the command in a session of its own, to its end or until it is killed; no process of the session may stay."""
+def run(work: Path, command: list[str], *, kill_after_s: float | None) -> int:
+    """Run the command in a session of its own, to its end or until it is killed; no process of the session may stay.
+    Returns the driver's process number."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(work / "tmp")}
     with (work / "log").open("ab") as log:
         driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -87,6 +89,7 @@ def run(work: Path, command: list[str], *, kill_after_s: float | None) -> None:
     while (left := processes_of(driver.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left, f"processes that outlived the driver: {left}"
+    return driver.pid
 
 
 def processes_of(session: int) -> set[str]:
@@ -101,9 +104,10 @@ def processes_of(session: int) -> set[str]:
     return found
 
 
-def count_what_could_be_left(work: Path) -> dict[str, set[str]]:
+def count_what_could_be_left(work: Path, drivers: list[int]) -> dict[str, set[str]]:
     mounts = {line.split(" ", 1)[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-    cgroups = {path for path, _, _ in os.walk("/sys/fs/cgroup")}
+    names = tuple(f"megatron_codex.{pid}." for pid in drivers)
+    cgroups = {path for path, _, _ in os.walk("/sys/fs/cgroup") if names and Path(path).name.startswith(names)}
     return {"mounts": mounts, "cgroups": cgroups, "temporary files": {path.name for path in (work / "tmp").iterdir()}}
 
 
