@@ -9,17 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 RUN=runs/scaling
-SEED=1
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --run-dir) RUN="${2:?--run-dir needs a folder}"; shift 2 ;;
-        --seed) SEED="${2:?--seed needs a number}"; shift 2 ;;
-        -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
-        *) echo "error: $1: unknown argument; see --help" >&2; exit 2 ;;
-    esac
-done
-[[ "$SEED" =~ ^[0-9]{1,9}$ ]] || { echo "error: --seed: got '$SEED'; must be a whole number; for example 1" >&2; exit 2; }
-
+. examples/arguments.sh
 . tools/bootstrap.sh
 . examples/stages.sh
 export OMP_NUM_THREADS=1
