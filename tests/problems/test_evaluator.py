@@ -15,6 +15,7 @@ import pytest
 
 from megatron_codex.problems.tracing import evaluator
 from megatron_codex.problems.tracing.tracer import Tracer, engines_here
+from tests.problems.traced_library import load_library
 
 pytestmark = pytest.mark.skipif(not evaluator.IS_USABLE, reason="the evaluator is not built for this Python")
 
@@ -44,13 +45,7 @@ def held(*given, key=1, **more):
 
 @pytest.fixture
 def lib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = tmp_path / "project" / "lib.py"
-    path.parent.mkdir()
-    path.write_text(SOURCE)
-    module = ModuleType("lib")
-    monkeypatch.setitem(sys.modules, "lib", module)
-    exec(compile(SOURCE, str(path), "exec"), module.__dict__)
-    return module
+    return load_library(tmp_path, monkeypatch, SOURCE)
 
 
 def _samples(tmp_path: Path, work: Callable[[], Any]) -> list[dict[str, Any]]:

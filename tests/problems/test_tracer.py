@@ -23,6 +23,7 @@ from megatron_codex.problems.tracing.origins import Origins, is_test_file
 from megatron_codex.problems.tracing.tracer import Tracer, engines_here
 from megatron_codex.restorable_objects import encode_restorable
 from megatron_codex.tagged import NotPlainData
+from tests.problems.traced_library import load_library
 
 Record = Callable[[Callable[[], Any]], list[dict[str, Any]]]
 
@@ -72,13 +73,7 @@ def generator():
 
 @pytest.fixture
 def lib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = tmp_path / "project" / "lib.py"
-    path.parent.mkdir()
-    path.write_text(SOURCE)
-    module = ModuleType("lib")
-    monkeypatch.setitem(sys.modules, "lib", module)
-    exec(compile(SOURCE, str(path), "exec"), module.__dict__)
-    return module
+    return load_library(tmp_path, monkeypatch, SOURCE)
 
 
 @pytest.fixture(params=engines_here())

@@ -8,7 +8,7 @@ from megatron_codex.config.report import FilePart
 from megatron_codex.evaluation.rank_samples import ranking_figure
 from megatron_codex.evaluation.report.gallery import Gallery
 from megatron_codex.evaluation.report.json_file import read_json
-from megatron_codex.evaluation.report.markup import Content, Html, table, tag
+from megatron_codex.evaluation.report.markup import Content, Html, interval, table, tag
 from megatron_codex.evaluation.reranking import FORMAT as RANKING_FORMAT
 from megatron_codex.evaluation.round_trip import FORMAT as ROUND_TRIP_FORMAT
 
@@ -28,7 +28,7 @@ def round_trip_section(parts: Sequence[FilePart]) -> list[Html]:
     for part in parts:
         report = read_json(part.path, ROUND_TRIP_FORMAT, name="round_trip.json")
         rows: list[list[Content]] = [
-            [arm["arm"], f"{arm['pass_rate']:.1%} [{arm['low']:.1%}, {arm['high']:.1%}]"] for arm in report["arms"]
+            [arm["arm"], interval(arm["pass_rate"], arm["low"], arm["high"])] for arm in report["arms"]
         ]
         if "bleu" in report:
             rows.append([f"BLEU against the true docstring ({report.get('bleu_kind', '')})", f"{report['bleu']:.3f}"])

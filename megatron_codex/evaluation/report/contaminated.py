@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from megatron_codex.config.report import EvaluationPart
-from megatron_codex.evaluation.report.markup import Content, Html, table, tag
+from megatron_codex.evaluation.report.markup import Content, Html, interval, table, tag
 from megatron_codex.evaluation.report.stages import find_manifest
 
 _GROUPS = {"clean": "not in the corpus", "contaminated": "in the corpus"}
@@ -38,5 +38,4 @@ def contamination_section(parts: Sequence[EvaluationPart]) -> list[Html]:
 def _cell(scores: dict[str, Any], k: str) -> Content:
     if scores.get(k) is None:
         return None
-    low, high = scores[f"{k}_ci95"]
-    return f"{scores[k]:.1%} [{low:.1%}, {high:.1%}]"
+    return interval(scores[k], *scores[f"{k}_ci95"])

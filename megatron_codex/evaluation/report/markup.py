@@ -54,6 +54,11 @@ def details(summary: Content, content: Html, **attributes: str) -> Html:
     return tag("details", tag("summary", summary), content, **attributes)
 
 
+def interval(value: float, low: float, high: float) -> str:
+    """A share with its interval, in per cent."""
+    return f"{value:.1%} [{low:.1%}, {high:.1%}]"
+
+
 def share_bar(share: float) -> Html:
     """A bar of this share (0..1) of its cell."""
     return tag("span", tag("span", class_="bar", style=f"width:{100 * share:.1f}%"), class_="track")

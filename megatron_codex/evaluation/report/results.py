@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from megatron_codex.config.report import EvaluationPart
 from megatron_codex.errors import InputError
-from megatron_codex.evaluation.pass_at_k import TaskCount, default_ks
+from megatron_codex.evaluation.pass_at_k import Estimate, TaskCount, default_ks, estimate_pass_at_k
 from megatron_codex.jsonl import read_jsonl
 from megatron_codex.problems.readers import read_problems
 from megatron_codex.records import Problem
@@ -33,6 +33,14 @@ class Results:
     """The first of each (task, verdict), to choose shown samples from."""
     problems: dict[str, Problem]
     """Empty where no problems file was given."""
+    _estimates: dict[tuple[int, str], Estimate] = field(default_factory=dict, compare=False, repr=False)
+
+    def pass_at_k(self, k: int, group: str = ALL) -> Estimate:
+        """Of a group's tasks, with its interval; resampled once, however many sections ask."""
+        if (k, group) not in self._estimates:
+            counts = {task: self.counts[task] for task in self.groups[group]}
+            self._estimates[k, group] = estimate_pass_at_k(counts, k)
+        return self._estimates[k, group]
 
 
 def read_results(part: EvaluationPart) -> Results:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from megatron_codex.evaluation.figures import LineFigure, Series
-from megatron_codex.evaluation.pass_at_k import Estimate, estimate_pass_at_k
 from megatron_codex.evaluation.report.gallery import Gallery
-from megatron_codex.evaluation.report.markup import Content, Html, table, tag
+from megatron_codex.evaluation.report.markup import Content, Html, interval, table, tag
 from megatron_codex.evaluation.report.results import ALL, Results, natural_order
 
 
@@ -19,10 +18,11 @@ def pass_at_k_section(evaluations: Sequence[Results], gallery: Gallery) -> list[
     rows: list[list[Content]] = []
     for results in evaluations:
         for group, tasks in results.groups.items():
-            counts = {task: results.counts[task] for task in tasks}
-            cells = [in_words(estimate_pass_at_k(counts, k)) if k in results.k else None for k in ks]
+            num_samples = sum(results.counts[task].num_samples for task in tasks)
+            found = {k: results.pass_at_k(k, group) for k in results.k}
+            cells = [interval(found[k].value, found[k].low, found[k].high) if k in found else None for k in ks]
             name = results.label if group == ALL else f"{results.label}, {group}"
-            rows.append([name, len(tasks), sum(count.num_samples for count in counts.values()), *cells])
+            rows.append([name, len(tasks), num_samples, *cells])
     note = "95 % bootstrap intervals over problems. Samples on which the harness failed are in no count: "
     infra = ", ".join(f"{results.label} {results.verdicts['infra']}" for results in evaluations)
     head = ["model", "problems", "samples", *(f"pass@{k}" for k in ks)]
@@ -31,11 +31,6 @@ def pass_at_k_section(evaluations: Sequence[Results], gallery: Gallery) -> list[
         tag("p", f"{note}{infra}.", class_="soft"),
         gallery.show(_group_figures(evaluations, ks)),
     ]
-
-
-def in_words(estimate: Estimate) -> str:
-    """A share with its interval, in per cent."""
-    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
 def _group_figures(evaluations: Sequence[Results], ks: Sequence[int]) -> list[tuple[str, LineFigure]]:
@@ -48,8 +43,7 @@ def _group_figures(evaluations: Sequence[Results], ks: Sequence[int]) -> list[tu
         series = []
         for results in evaluations:
             present = [name for name in names if name in results.groups and k in results.k]
-            counts = [{task: results.counts[task] for task in results.groups[name]} for name in present]
-            found = [estimate_pass_at_k(count, k) for count in counts]
+            found = [results.pass_at_k(k, name) for name in present]
             x, y = [places[name] for name in present], [estimate.value for estimate in found]
             low, high = [estimate.low for estimate in found], [estimate.high for estimate in found]
             if present:

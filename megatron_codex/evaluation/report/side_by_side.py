@@ -9,7 +9,6 @@ from pathlib import Path
 
 from megatron_codex.config.report import ReportParts
 from megatron_codex.evaluation.figures import LineFigure
-from megatron_codex.evaluation.pass_at_k import estimate_pass_at_k
 from megatron_codex.evaluation.report.claims import Finding
 from megatron_codex.evaluation.report.gallery import Gallery
 from megatron_codex.evaluation.report.markup import Content, Html, join, table, tag
@@ -49,9 +48,7 @@ def _scores(runs: Sequence[RunParts]) -> Html:
     for label in _labels(runs, lambda run: [results.label for results in run.evaluations]):
         found = [{results.label: results for results in run.evaluations}.get(label) for run in runs]
         for k in sorted({k for results in found if results for k in results.k}):
-            values = [
-                estimate_pass_at_k(results.counts, k).value if results and k in results.k else None for results in found
-            ]
+            values = [results.pass_at_k(k).value if results and k in results.k else None for results in found]
             rows.append([f"{label}, pass@{k}", *map(_percent, values), *_spread(values)])
     return table(["", *(run.name for run in runs), "mean", "lowest to highest"], rows) if rows else Html("")
 

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 
 from megatron_codex.config.report import EvaluationPart
 from megatron_codex.evaluation.figures import LineFigure, Series
-from megatron_codex.evaluation.pass_at_k import estimate_pass_at_k
 from megatron_codex.evaluation.report.gallery import Gallery
-from megatron_codex.evaluation.report.markup import Content, Html, table, tag
+from megatron_codex.evaluation.report.markup import Content, Html, interval, table, tag
 from megatron_codex.evaluation.report.results import Results
-from megatron_codex.evaluation.report.scores import in_words
 
 _NOTE = "The best is chosen on the problems that are shown: as a result of its own it would be too good."
 
@@ -43,7 +41,7 @@ def _figure(model: str, sweep: _Sweep, ks: Sequence[int]) -> LineFigure:
     temperatures = [temperature for temperature, _ in sweep]
     series = []
     for k in ks:
-        found = [estimate_pass_at_k(results.counts, k) for _, results in sweep]
+        found = [results.pass_at_k(k) for _, results in sweep]
         low, high = [estimate.low for estimate in found], [estimate.high for estimate in found]
         y = [estimate.value for estimate in found]
         series.append(Series(label=f"pass@{k}", x=temperatures, y=y, low=low, high=high, marker=True))
@@ -54,7 +52,7 @@ def _figure(model: str, sweep: _Sweep, ks: Sequence[int]) -> LineFigure:
 def _best(sweep: _Sweep, ks: Sequence[int]) -> Html:
     rows: list[list[Content]] = []
     for k in ks:
-        found = [(estimate_pass_at_k(results.counts, k), temperature) for temperature, results in sweep]
+        found = [(results.pass_at_k(k), temperature) for temperature, results in sweep]
         best, temperature = max(found, key=lambda pair: pair[0].value)
-        rows.append([f"pass@{k}", f"{temperature:g}", in_words(best)])
+        rows.append([f"pass@{k}", f"{temperature:g}", interval(best.value, best.low, best.high)])
     return table(["", "best temperature", "there"], rows)
