@@ -97,6 +97,20 @@ class ComparisonPart:
     """Label of the evaluation that should be higher."""
     worse: str
     """Label of the evaluation it is compared with."""
+    k: int = 1
+    """Samples of a problem of which one must pass: pass@k is compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvergencePart:
+    """A claim that one training run comes to another's best held-out loss in fewer steps."""
+
+    claim: str
+    """The claim, as the page says it."""
+    faster: str
+    """Label of the training run that should be there sooner."""
+    slower: str
+    """Label of the training run whose best held-out loss is the mark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +139,8 @@ class ReportParts:
     """Models with their results."""
     comparisons: tuple[ComparisonPart, ...] = ()
     """Claims tested on the evaluations."""
+    convergences: tuple[ConvergencePart, ...] = ()
+    """Claims tested on the held-out losses of the training runs."""
     rankings: tuple[FilePart, ...] = ()
     """Outputs of tools/rerank.py."""
     round_trips: tuple[FilePart, ...] = ()
@@ -139,31 +155,7 @@ class ReportParts:
     """Samples of each evaluation on the page, spread over problems and verdicts."""
 
     def __post_init__(self) -> None:
-        faults = []
-        for field in ("counts", "training", "evaluations", "rankings", "round_trips", "scaling"):
-            labels = [part.label for part in getattr(self, field)]
-            faults += [
-                Fault(field=field, value=label, rule="two have this label", remedy="give each its own")
-                for label in sorted({label for label in labels if labels.count(label) > 1})
-            ]
-        labels = [part.label for part in self.evaluations]
-        for part in self.comparisons:
-            for label in (part.better, part.worse):
-                if label not in labels:
-                    rule, remedy = "is no label of an evaluation", f"labels: {', '.join(labels) or 'none'}"
-                    faults.append(
-                        Fault(field="comparisons", value=label, rule=rule, remedy=remedy, others=("evaluations",))
-                    )
-        for evaluation in self.evaluations:
-            if evaluation.group_by and evaluation.problems is None:
-                rule = "group_by needs problems"
-                faults.append(
-                    Fault(field="evaluations", value=evaluation.label, rule=rule, remedy="give the problems file")
-                )
-        for evaluation in self.evaluations:
-            if evaluation.model and evaluation.temperature is None:
-                rule, remedy = "model needs temperature", "give the temperature of its samples"
-                faults.append(Fault(field="evaluations", value=evaluation.label, rule=rule, remedy=remedy))
+        faults = [*self._label_faults(), *self._claim_faults(), *self._evaluation_faults()]
         for family in self.scaling:
             if len(family.runs) < 3:
                 rule, remedy = "must name at least 3 runs", "a power law has two free numbers: give three sizes or more"
@@ -172,6 +164,47 @@ class ReportParts:
             rule, remedy = "must be 0 or more", "0 shows none"
             faults.append(Fault(field="samples_shown", value=self.samples_shown, rule=rule, remedy=remedy))
         raise_faults(faults)
+
+    def _label_faults(self) -> list[Fault]:
+        faults = []
+        for field in ("counts", "training", "evaluations", "rankings", "round_trips", "scaling"):
+            labels = [part.label for part in getattr(self, field)]
+            faults += [
+                Fault(field=field, value=label, rule="two have this label", remedy="give each its own")
+                for label in sorted({label for label in labels if labels.count(label) > 1})
+            ]
+        return faults
+
+    def _claim_faults(self) -> list[Fault]:
+        named = [
+            ("comparisons", "evaluations", label) for part in self.comparisons for label in (part.better, part.worse)
+        ]
+        named += [
+            ("convergences", "training", label) for part in self.convergences for label in (part.faster, part.slower)
+        ]
+        faults = []
+        for field, others, label in named:
+            labels = [part.label for part in getattr(self, others)]
+            if label not in labels:
+                rule, remedy = f"is no label in {others}", f"labels: {', '.join(labels) or 'none'}"
+                faults.append(Fault(field=field, value=label, rule=rule, remedy=remedy, others=(others,)))
+        faults += [
+            Fault(field="comparisons", value=f"k = {part.k}", rule="k must be at least 1", remedy="give 1 or more")
+            for part in self.comparisons
+            if part.k < 1
+        ]
+        return faults
+
+    def _evaluation_faults(self) -> list[Fault]:
+        faults = []
+        for evaluation in self.evaluations:
+            if evaluation.group_by and evaluation.problems is None:
+                rule, remedy = "group_by needs problems", "give the problems file"
+                faults.append(Fault(field="evaluations", value=evaluation.label, rule=rule, remedy=remedy))
+            if evaluation.model and evaluation.temperature is None:
+                rule, remedy = "model needs temperature", "give the temperature of its samples"
+                faults.append(Fault(field="evaluations", value=evaluation.label, rule=rule, remedy=remedy))
+        return faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +217,8 @@ class ReportConfig:
     """HTML file to write."""
     figures: Path | None = None
     """Directory to write as well: each figure of the page as SVG and PNG."""
+    markdown: Path | None = None
+    """File to write as well: the page's scores, claims and losses as Markdown tables, a column for each run."""
     compare: tuple[Path, ...] = ()
     """Other run folders, with the same labels (other seeds, other recipes), shown beside this one; each has its
     own report.yaml, or the parts of this one."""

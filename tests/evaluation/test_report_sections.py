@@ -106,6 +106,53 @@ def test_a_run_without_parts_of_its_own_has_those_of_the_first(run: Path, tmp_pa
     assert "Codex-S, pass@1 60.0% 40.0%" in _text_of(write_page(run, compare=(other,)))
 
 
+def _held_out_losses(run: Path, name: str, losses: dict[int, float]) -> dict[str, str]:
+    rows = [{"step": step, "loss": loss, "num_tokens": 1, "valid_loss": loss} for step, loss in losses.items()]
+    write_jsonl(run / name / "metrics.jsonl", rows)
+    return {"label": name, "path": name}
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ({10: 2.0, 20: 1.5, 30: 1.4}, "step 20 against step 30, loss 1.500 seen"),
+        ({10: 2.0, 20: 1.51, 30: 1.5}, "step 30 against step 30, loss 1.500 not shown"),
+        ({10: 2.0, 20: 1.7}, "never against step 30, loss 1.500 not shown"),
+    ],
+    ids=["sooner", "at the same step", "never"],
+)
+def test_a_run_converges_faster_when_it_has_the_others_best_loss_sooner(
+    run: Path, losses: dict[int, float], words: str
+) -> None:
+    slower = _held_out_losses(run, "scratch", {10: 3.0, 20: 1.9, 30: 1.5, 40: 1.6})
+    claim = {"claim": "a checkpoint helps", "faster": "checkpoint", "slower": "scratch"}
+    change_parts(run, {"training": [slower, _held_out_losses(run, "checkpoint", losses)], "convergences": [claim]})
+    assert f"a checkpoint helps {words}" in _text_of(write_page(run))
+
+
+def test_a_claim_is_tested_at_its_k(run: Path) -> None:
+    claim = {"claim": "of ten", "better": "Codex-S", "worse": "base"}
+    change_parts(run, {"comparisons": [{**claim, "k": 1}, {**claim, "k": 10}]})
+    text = _text_of(write_page(run))
+    assert "of ten (pass@1, 12 problems) +40.0" in text
+    assert "of ten (pass@10, 12 problems) +0.0" in text  # of ten samples of either, one passes each problem
+
+
+def test_the_numbers_of_several_runs_are_markdown_tables(run: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "seed|2", num_passed=1)
+    write_page(run, compare=(other,), markdown=tmp_path / "tables.md")
+    tables = (tmp_path / "tables.md").read_text()
+    assert "| pass@k (%) | run | seed\\|2 |\n| --- | --- | --- |\n" in tables
+    assert "| Codex-S, pass@1 | 60.0 [60.0, 60.0] | 10.0 [10.0, 10.0] |\n" in tables
+    assert "| Codex-S, chain length 2, pass@1 | 60.0 [60.0, 60.0] | 10.0 [10.0, 10.0] |\n" in tables
+    claims = [line for line in tables.splitlines() if line.startswith("| Codex-S passes more than base")]
+    assert len(claims) == 1
+    assert "| +40.0 [+40.0, +40.0]: seen | -10.0 [-10.0, -10.0]: opposite | 1 of 2 |" in claims[0]
+    assert "| base | 0.005 at step 1,000 | 0.005 at step 1,000 |\n" in tables
+    widths = [{line.count(" |") for line in table.splitlines()} for table in tables.split("\n\n")]
+    assert all(len(width) == 1 for width in widths)
+
+
 def test_names_of_runs_tell_them_apart() -> None:
     assert run_names([Path("/a/seed_1"), Path("/a/seed_2")]) == ["seed_1", "seed_2"]
     assert run_names([Path("/a/x/run"), Path("/b/x/run")]) == ["a/x/run", "b/x/run"]

@@ -16,7 +16,9 @@ from megatron_codex.errors import InputError
 from megatron_codex.evaluation.report.choosing import ranking_section, round_trip_section
 from megatron_codex.evaluation.report.claims import compare, compare_rankings, findings_section
 from megatron_codex.evaluation.report.contaminated import contamination_section
+from megatron_codex.evaluation.report.convergence import converge, convergence_section
 from megatron_codex.evaluation.report.gallery import Gallery
+from megatron_codex.evaluation.report.markdown import markdown
 from megatron_codex.evaluation.report.markup import tag
 from megatron_codex.evaluation.report.page import Section, render_page
 from megatron_codex.evaluation.report.results import read_results
@@ -32,7 +34,7 @@ PARTS_NAME = "report.yaml"
 
 
 def write_report(config: ReportConfig) -> Path:
-    """Write config.output (and config.figures, which must not exist) and return the page's path.
+    """Write config.output (and config.markdown, and config.figures, which must not exist); the page's path.
 
     Raises: InputError naming the file for a part that is missing or not what it should be; nothing is written then.
     """
@@ -48,9 +50,13 @@ def write_report(config: ReportConfig) -> Path:
         runs.append(_read(folder, name, load_config(ReportParts, own) if own.is_file() else parts))
     gallery = Gallery()
     page = _render(runs, gallery, folder=config.run)
+    tables = markdown(runs)
     if config.figures is not None:
         with atomic_directory(config.figures) as directory:
             gallery.save(directory)
+    if config.markdown is not None:
+        with atomic_file(config.markdown, "w") as handle:
+            handle.write(tables)
     with atomic_file(config.output, "w") as handle:
         handle.write(page)
     return config.output
@@ -60,7 +66,8 @@ def _read(folder: Path, name: str, parts: ReportParts) -> RunParts:
     parts = _under(parts, folder)
     evaluations = [read_results(part) for part in parts.evaluations]
     findings = [*compare(parts.comparisons, evaluations), *compare_rankings(parts.rankings)]
-    return RunParts(name=name, parts=parts, evaluations=evaluations, findings=findings)
+    convergences = converge(parts.convergences, parts.training)
+    return RunParts(name=name, parts=parts, evaluations=evaluations, findings=findings, convergences=convergences)
 
 
 def _render(runs: Sequence[RunParts], gallery: Gallery, *, folder: Path) -> str:
@@ -78,7 +85,7 @@ def _render(runs: Sequence[RunParts], gallery: Gallery, *, folder: Path) -> str:
             Section("Docstring round trip", round_trip_section(parts.round_trips)),
             Section("Contamination", contamination_section(parts.evaluations)),
             Section("Model size", scaling_section(parts.scaling, gallery)),
-            Section("Training", training_section(parts.training, gallery)),
+            Section("Training", [*convergence_section(run.convergences), *training_section(parts.training, gallery)]),
             Section("Data and funnels", counts_section(parts.counts)),
             Section("Samples", samples_section(run.evaluations, number=parts.samples_shown)),
             Section("Lineage", lineage_section(_outputs(parts), run=folder)),

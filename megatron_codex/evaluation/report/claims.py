@@ -56,7 +56,10 @@ class Finding:
 
 
 def compare(parts: Sequence[ComparisonPart], evaluations: Sequence[Results]) -> list[Finding]:
-    """pass@1 of two models on the problems both were asked, paired by problem."""
+    """pass@k of two models on the problems both were asked, paired by problem.
+
+    Raises: InputError where they share no problem, or a problem has fewer than k samples.
+    """
     by_label = {results.label: results for results in evaluations}
     findings = []
     for part in parts:
@@ -65,13 +68,17 @@ def compare(parts: Sequence[ComparisonPart], evaluations: Sequence[Results]) -> 
         if not shared:
             remedy = "compare models on the same problems file"
             raise InputError(part.claim, rule=f"{part.better} and {part.worse} share no problem", remedy=remedy)
+        fewest = min(counts[task].num_samples for counts in (better, worse) for task in shared)
+        if fewest < part.k:
+            rule = f"pass@{part.k} needs as many samples of each problem, and one has {fewest}"
+            raise InputError(part.claim, rule=rule, remedy="give a smaller k, or draw more samples")
         rates = [
-            pass_at_k(a.num_samples, a.num_correct, 1) - pass_at_k(b.num_samples, b.num_correct, 1)
+            pass_at_k(a.num_samples, a.num_correct, part.k) - pass_at_k(b.num_samples, b.num_correct, part.k)
             for a, b in ((better[task], worse[task]) for task in shared)
         ]
         value, low, high = mean_interval(np.array(rates), draw_problems(len(rates), seed=_BOOTSTRAP_SEED))
         findings.append(
-            Finding(f"{part.claim} (pass@1, {len(shared)} problems)", float(value), float(low), float(high))
+            Finding(f"{part.claim} (pass@{part.k}, {len(shared)} problems)", float(value), float(low), float(high))
         )
     return findings
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from megatron_codex.config.report import ReportParts
 from megatron_codex.evaluation.figures import LineFigure
 from megatron_codex.evaluation.report.claims import Finding
+from megatron_codex.evaluation.report.convergence import Convergence
 from megatron_codex.evaluation.report.gallery import Gallery
 from megatron_codex.evaluation.report.markup import Content, Html, join, table, tag
 from megatron_codex.evaluation.report.results import Results
@@ -25,6 +26,7 @@ class RunParts:
     """Its paths are absolute, or relative to here."""
     evaluations: Sequence[Results]
     findings: Sequence[Finding]
+    convergences: Sequence[Convergence]
 
 
 def side_by_side_section(runs: Sequence[RunParts], gallery: Gallery) -> list[Html]:

@@ -62,6 +62,11 @@ def loss_curve(part: TrainingPart, *, label: str) -> Series:
     return dataclasses.replace(_curve(_metrics(part), "loss"), label=label)
 
 
+def held_out_losses(part: TrainingPart) -> list[tuple[int, float]]:
+    """(step, loss per token in nats) of a run's evaluations; empty for a run without one."""
+    return [(row["step"], row["valid_loss"]) for row in _metrics(part) if row.get("valid_loss") is not None]
+
+
 def lineage_section(paths: Sequence[Path], *, run: Path) -> list[Html]:
     """Each output's command, time, inputs with hashes and resolved config; outputs are named from the run folder."""
     if not paths:
