@@ -53,7 +53,8 @@ def engine_of(dtype: str, *, layout: str, **training: Any) -> Iterator[Any]:
     """(configuration, layout of one rank, engine with weights)."""
     from megatron_codex.config.load import build_config
     from megatron_codex.config.training import TrainConfig
-    from megatron_codex.parallel.groups import joined_ranks, model_parallel
+    from megatron_codex.parallel.groups import model_parallel
+    from megatron_codex.parallel.joined import joined_ranks
     from megatron_codex.training.engine import build_engine
     from megatron_codex.training.randomness import seed_step
     from megatron_codex.training.state import initialise
