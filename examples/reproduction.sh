@@ -34,14 +34,15 @@ measure() { # measure NAME MODEL TEMPERATURE NUM_SAMPLES K: samples of the held-
 }
 
 echo "# 100 samples of each held-out problem at each temperature"
-sweep() { # sweep MODEL
-    local temperature
-    for temperature in 0.2 0.4 0.6 0.8 1.0; do
-        measure "sweep_$1_t$temperature" "$1" "$temperature" 100 1,10,100
+sweep() { # sweep MODEL TEMPERATURE...
+    local model="$1" temperature
+    shift
+    for temperature in "$@"; do
+        measure "sweep_${model}_t$temperature" "$model" "$temperature" 100 1,10,100
     done
 }
-lane sweep base
-sweep codex_s
+lane sweep base 0.2 0.8
+sweep codex_s 0.2 0.4 0.6 0.8 1.0
 join_lanes
 lane stage ranking_of_100 python tools/rerank.py --results "$RUN/results_sweep_codex_s_t0.8/results.jsonl" \
     --output "$RUN/ranking_of_100" --docstring-checkpoint "$RUN/codex_d" --problems "$HELD_OUT"

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from megatron_codex.sampling.cache import KeyValueCache, PromptCache
+from megatron_codex.sampling.linear import Linear
 from megatron_codex.sampling.ranks import ALONE, ModelRanks
 from megatron_codex.sampling.shard_weights import EMBEDDING, FINAL_NORM, POSITIONS, stage_layers, vocabulary_rows
 
@@ -32,11 +33,11 @@ _TakeAffine = Callable[[str], Affine]
 @dataclass(frozen=True)
 class _Layer:
     attention_norm: Affine
-    qkv: Affine
-    projection: Affine
+    qkv: Linear
+    projection: Linear
     mlp_norm: Affine
-    fc1: Affine
-    fc2: Affine
+    fc1: Linear
+    fc2: Linear
     band_width: int | None
     """Positions it sees, its own included; None: the whole past."""
 
@@ -81,15 +82,16 @@ class Decoder:
             self._positions_SH = take(POSITIONS).contiguous()
         if ranks.is_last_stage:
             self._final_norm = affine(FINAL_NORM)
+            self._head = Linear(self._embedding_RH)
         bands = [None] * num_layers if attention_bands is None else attention_bands
         self._layers = [
             self._layer(affine, f"decoder.layers.{index}", bands[index]) for index in stage_layers(num_layers, ranks)
         ]
-        self._hidden_size = self._layers[0].projection[0].shape[0]
+        self._hidden_size = self._layers[0].mlp_norm[0].shape[0]
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Logits [N, V] of final hidden states [N, H], on all ranks of the last stage."""
-        return self.ranks.whole_vocabulary(hidden_NH @ self._embedding_RH.t())[:, : self._vocab_size]
+        return self.ranks.whole_vocabulary(self._head(hidden_NH))[:, : self._vocab_size]
 
     def encode(self, tokens_S: Tensor) -> Tensor:
         """Final hidden states [S, H] of one document under causal attention."""
@@ -152,13 +154,13 @@ class Decoder:
         return x_NH
 
     def _queries_keys_values(self, x_NH: Tensor, layer: _Layer) -> tuple[Tensor, ...]:
-        qkv = F.linear(self._norm(x_NH, layer.attention_norm), *layer.qkv)
+        qkv = layer.qkv(self._norm(x_NH, layer.attention_norm))
         return qkv.view(len(x_NH), 3, self._num_heads, -1).unbind(dim=1)
 
     def _finish_layer(self, x_NH: Tensor, attended_NAD: Tensor, layer: _Layer) -> Tensor:
-        x_NH = x_NH + self.ranks.sum_parts(F.linear(attended_NAD.flatten(1), *layer.projection))
-        inner = F.gelu(F.linear(self._norm(x_NH, layer.mlp_norm), *layer.fc1), approximate="tanh")
-        return x_NH + self.ranks.sum_parts(F.linear(inner, *layer.fc2))
+        x_NH = x_NH + self.ranks.sum_parts(layer.projection(attended_NAD.flatten(1)))
+        inner = F.gelu(layer.fc1(self._norm(x_NH, layer.mlp_norm)), approximate="tanh")
+        return x_NH + self.ranks.sum_parts(layer.fc2(inner))
 
     def _norm(self, x_NH: Tensor, affine: Affine) -> Tensor:
         return F.layer_norm(x_NH, (x_NH.shape[-1],), *affine, self._epsilon)
@@ -166,11 +168,11 @@ class Decoder:
     def _layer(self, affine: _TakeAffine, name: str, band_width: int | None) -> _Layer:
         return _Layer(
             attention_norm=affine(f"{name}.input_layernorm"),
-            qkv=_split_heads(affine(f"{name}.self_attention.linear_qkv"), self._num_heads),
-            projection=affine(f"{name}.self_attention.linear_proj"),
+            qkv=Linear(*_split_heads(affine(f"{name}.self_attention.linear_qkv"), self._num_heads)),
+            projection=Linear(*affine(f"{name}.self_attention.linear_proj")),
             mlp_norm=affine(f"{name}.pre_mlp_layernorm"),
-            fc1=affine(f"{name}.mlp.linear_fc1"),
-            fc2=affine(f"{name}.mlp.linear_fc2"),
+            fc1=Linear(*affine(f"{name}.mlp.linear_fc1")),
+            fc2=Linear(*affine(f"{name}.mlp.linear_fc2")),
             band_width=band_width,
         )
 
