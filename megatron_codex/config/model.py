@@ -38,6 +38,16 @@ class ModelConfig:
     attention_backend: Literal["sdpa", "unfused", "flash"] = "sdpa"
     """Program of attention, equal but for rounding: torch's scaled_dot_product_attention, plain products and softmax
     (S x S scores in memory), or the flash kernel alone (CUDA and bf16, no masks; not run by this project's tests)."""
+    kernels: Literal["auto", "reference", "own"] = "auto"
+    """Programs of the loss, GELU, layer norm and Adam, equal but for rounding: reference, plain torch; own, this
+    project's C++ (CPU) and CUDA, refused where they are not built; auto, own where built (docs/ops.md says which op is
+    whose)."""
+    transformer_impl: Literal["local", "transformer_engine"] = "local"
+    """Linear layers and norms: megatron-core's and ours, or Transformer Engine's (CUDA; not run by this project's
+    tests)."""
+    layer_norm_backend: Literal["kernels", "apex"] = "kernels"
+    """Layer norms of transformer_impl = local: as `kernels` says, or NVIDIA Apex's (CUDA; not run by this project's
+    tests)."""
     hidden_dropout: float = 0.0
     """Probability of dropping a channel after embedding, attention and MLP, in training."""
     attention_dropout: float = 0.0
@@ -62,6 +72,10 @@ class ModelConfig:
             value, others = self.num_attention_heads, ("hidden_size",)
             faults.append(Fault(field="num_attention_heads", value=value, rule=rule, remedy=remedy, others=others))
         faults += self._attention_faults()
+        if self.transformer_impl == "transformer_engine" and self.layer_norm_backend != "kernels":
+            rule = "is not read with transformer_impl = transformer_engine, which has its own norm"
+            field, remedy, others = "layer_norm_backend", "leave it out, or give local", ("transformer_impl",)
+            faults.append(Fault(field=field, value=self.layer_norm_backend, rule=rule, remedy=remedy, others=others))
         for name in ("hidden_dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 remedy = "0 switches dropout off"

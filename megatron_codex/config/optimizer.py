@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from megatron_codex.config.presets import WARMUP_ITERS
 from megatron_codex.errors import Fault, raise_faults
@@ -28,6 +29,9 @@ class OptimizerConfig:
     """Decay of the squared gradient's running mean."""
     adam_eps: float = 1e-8
     """Added to the root of the squared gradient's mean."""
+    backend: Literal["torch", "flat_adam", "apex", "transformer_engine"] = "torch"
+    """Program of AdamW: torch's fused one; this project's over whole buffers (its CUDA kernel, or the same in torch);
+    NVIDIA Apex's or Transformer Engine's FusedAdam (CUDA; not run by this project's tests)."""
     clip_grad: float = 1.0
     """Largest norm of the whole gradient; a larger one is scaled down to it."""
 

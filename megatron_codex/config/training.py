@@ -231,6 +231,8 @@ class TrainConfig:
             unread = _changed(self.parallel, ParallelConfig(), where="parallel")
             for read in ("parallel.tensor_model_parallel_size", "parallel.recompute"):
                 unread.pop(read, None)
+            if self.optimizer.backend != "torch":
+                unread["optimizer.backend"] = self.optimizer.backend
             if self.training.loss_spike_factor is not None:  # ZeRO cannot drop the gradients of a step
                 unread["training.loss_spike_factor"] = self.training.loss_spike_factor
         return [

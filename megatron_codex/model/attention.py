@@ -39,15 +39,15 @@ class CausalAttention(MegatronModule):
     """Attention to the positions up to one's own: all, the layer's band, or those that a mask leaves."""
 
     def __init__(
-        self, config: TransformerConfig, layer_number: int, *args: object, backend: str, **kwargs: object
+        self, config: TransformerConfig, layer_number: int, *args: object, backend: str, blocked: bool, **kwargs: object
     ) -> None:
-        """layer_number: over all stages, from 1. The further arguments of megatron-core's core attention (mask type,
-        groups) are not needed."""
+        """layer_number: over all stages, from 1. blocked: whether ops/attention.py does what it is faster at. The
+        further arguments of megatron-core's core attention (mask type, groups) are not needed."""
         super().__init__(config=config)
         self.dropout = config.attention_dropout
         banded = is_layer_window_attention(config.window_size, config.window_attn_skip_freq, layer_number)
         self.band_width = config.window_size[0] + 1 if banded else None
-        self.attend = _BACKENDS[backend]
+        self.attend = _BACKENDS[backend] if blocked or backend != "sdpa" else _torch_sdpa
         self.splits_documents = backend == "sdpa"
 
     def forward(
@@ -151,6 +151,10 @@ def require_backend(backend: str) -> None:
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
     if hidden is None and dropout == 0.0 and is_faster_here(query):
         return causal_attention(query, key, value)
+    return _torch_sdpa(query, key, value, hidden, dropout)
+
+
+def _torch_sdpa(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
     mask = None if hidden is None else ~hidden
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, dropout_p=dropout)
 

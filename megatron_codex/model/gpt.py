@@ -18,6 +18,8 @@ from megatron_codex.model.attention import require_backend
 from megatron_codex.model.head import head_loss
 from megatron_codex.model.layers import block_spec
 from megatron_codex.model.transformer_config import transformer_config
+from megatron_codex.ops.choice import operations
+from megatron_codex.ops.cross_entropy import CrossEntropy
 from megatron_codex.platform.megatron_core import GPTModel, get_num_layers_to_build, parallel_state
 
 VOCAB_SIZE_MULTIPLE = 128
@@ -34,9 +36,10 @@ def padded_vocab_size(vocab_size: int, *, tensor_model_parallel_size: int) -> in
 class GPT(GPTModel):
     """megatron-core's GPTModel that knows its true vocabulary size."""
 
-    def __init__(self, *args: Any, true_vocab_size: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, true_vocab_size: int, cross_entropy: CrossEntropy, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.true_vocab_size = true_vocab_size
+        self.cross_entropy = cross_entropy
 
     def _postprocess(
         self, hidden_states: Tensor, *args: Any, labels: Tensor | None, loss_mask: Tensor | None = None, **kwargs: Any
@@ -54,6 +57,7 @@ class GPT(GPTModel):
             true_vocab_size=self.true_vocab_size,
             sequence_parallel=self.config.sequence_parallel,
             tp_group=self.tp_group,
+            cross_entropy=self.cross_entropy,
         )
 
 
@@ -62,9 +66,11 @@ def build_chunks(
 ) -> list[GPT]:
     """This rank's model chunks, weights not yet set. vocab_size: the true one. Needs megatron-core's process groups.
 
-    Raises: InputError where model.attention_backend cannot run on this machine.
+    Raises: InputError where this machine cannot run model.attention_backend, kernels, transformer_impl or
+    layer_norm_backend.
     """
     require_backend(model.attention_backend)
+    chosen = operations(model.kernels)
     config = transformer_config(model, parallel, precision=precision)
     padded = padded_vocab_size(vocab_size, tensor_model_parallel_size=parallel.tensor_model_parallel_size)
     chunks = []
@@ -73,9 +79,10 @@ def build_chunks(
         chunks.append(
             GPT(
                 config,
-                block_spec(get_num_layers_to_build(config, stage), attention_backend=model.attention_backend),
+                block_spec(get_num_layers_to_build(config, stage), model=model, operations=chosen),
                 vocab_size=padded,
                 true_vocab_size=vocab_size,
+                cross_entropy=chosen.cross_entropy,
                 max_sequence_length=model.seq_length,
                 pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=stage),
                 post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=stage),

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from megatron_codex.ops.cross_entropy import CrossEntropy
 from megatron_codex.ops.linear_cross_entropy import linear_cross_entropy
 from megatron_codex.ops.rows import is_fake
 from megatron_codex.platform.megatron_core import (
@@ -30,6 +31,7 @@ def head_loss(
     true_vocab_size: int,
     sequence_parallel: bool,
     tp_group: dist.ProcessGroup,
+    cross_entropy: CrossEntropy,
 ) -> Tensor:
     """Loss of each position, [B, S] fp32; 0 where the mask is 0. loss_mask_BS: None where all positions count."""
     # Backwards both sum the hidden states' gradient over the vocabulary's shards.
@@ -53,6 +55,7 @@ def head_loss(
         labels_N - columns * tp_group.rank(),
         true_columns=min(columns, max(0, true_vocab_size - columns * tp_group.rank())),
         tp_group=tp_group if tp_group.size() > 1 else None,
+        parts=cross_entropy,
     )
     if rows_N is not None:
         losses_N = losses_N.new_zeros(labels_BS.numel()).index_copy(0, rows_N, losses_N)

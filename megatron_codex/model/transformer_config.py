@@ -9,7 +9,7 @@ import torch
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.parallel import ParallelConfig
-from megatron_codex.ops.rows import gelu
+from megatron_codex.ops.choice import operations
 from megatron_codex.platform.megatron_core import TransformerConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -37,7 +37,7 @@ def transformer_config(model: ModelConfig, parallel: ParallelConfig, *, precisio
             # megatron-core's names for attention_bands: keys before and after one's own, and which layers are banded.
             window_size=None if model.band_width is None else (model.band_width - 1, 0),
             window_attn_skip_freq=[int(band is not None) for band in model.attention_bands],
-            activation_func=gelu,
+            activation_func=operations(model.kernels).bias_gelu,
             # The weights come from model/initialization.py: megatron-core's own depend on the layout.
             use_cpu_initialization=not torch.cuda.is_available(),
             init_method=_leave_alone,

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from megatron_codex.ops import rows
+from megatron_codex.ops.cross_entropy import REGISTERED, CrossEntropy
 from megatron_codex.platform.cpu import by_narrow_columns
 
 
@@ -28,46 +28,44 @@ class _LinearCrossEntropy(torch.autograd.Function):
         labels_N: Tensor,
         true_columns: int,
         tp_group: dist.ProcessGroup | None,
+        parts: CrossEntropy,
     ) -> Tensor:
         logits_NV = torch.mm(hidden_NH, weight_VH.t())
-        largest_N, sums_N = rows.row_statistics(logits_NV[:, :true_columns])
-        here_N = (labels_N >= 0) & (labels_N < true_columns)
-        at_label_N1 = logits_NV.gather(1, labels_N.clamp(0, logits_NV.shape[1] - 1)[:, None])
-        targets_N = torch.where(here_N, at_label_N1[:, 0].float(), 0.0)
+        largest_N, sums_2N = parts.pieces(logits_NV, labels_N, None, true_columns)
         if tp_group is not None:
             local_N = largest_N.clone()
             dist.all_reduce(largest_N, op=dist.ReduceOp.MAX, group=tp_group)
-            both_2N = torch.stack((sums_N * (local_N - largest_N).exp(), targets_N))
-            dist.all_reduce(both_2N, group=tp_group)
-            sums_N, targets_N = both_2N
-        log_sums_N = largest_N + sums_N.log()
+            parts.rescale(sums_2N, local_N, largest_N)
+            dist.all_reduce(sums_2N, group=tp_group)
+        log_sums_N = largest_N + sums_2N[0].log()
         ctx.save_for_backward(hidden_NH, weight_VH, labels_N, log_sums_N)
-        ctx.logits_NV, ctx.true_columns = logits_NV, true_columns
-        return log_sums_N - targets_N
+        ctx.logits_NV, ctx.true_columns, ctx.parts = logits_NV, true_columns, parts
+        return log_sums_N - sums_2N[1]
 
     @staticmethod
-    def backward(ctx: Any, gradients_N: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, gradients_N: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         hidden_NH, weight_VH, labels_N, log_sums_N = ctx.saved_tensors
         logits_NV, ctx.logits_NV = ctx.logits_NV, None
         assert logits_NV is not None, "the logits were overwritten by the first backward pass"
-        rows.cross_entropy_gradient(
-            logits_NV,
-            true_columns=ctx.true_columns,
-            labels_N=labels_N,
-            log_sums_N=log_sums_N,
-            gradients_N=gradients_N,
-        )
+        ctx.parts.gradient(logits_NV, labels_N, None, log_sums_N, gradients_N.contiguous(), ctx.true_columns)
         gradient_NV, hidden_NH = by_narrow_columns(logits_NV, hidden_NH)
-        return torch.mm(logits_NV, weight_VH), torch.mm(gradient_NV.t(), hidden_NH), None, None, None
+        return torch.mm(logits_NV, weight_VH), torch.mm(gradient_NV.t(), hidden_NH), None, None, None, None
 
 
 def linear_cross_entropy(
-    hidden_NH: Tensor, weight_VH: Tensor, labels_N: Tensor, *, true_columns: int, tp_group: dist.ProcessGroup | None
+    hidden_NH: Tensor,
+    weight_VH: Tensor,
+    labels_N: Tensor,
+    *,
+    true_columns: int,
+    tp_group: dist.ProcessGroup | None,
+    parts: CrossEntropy = REGISTERED,
 ) -> Tensor:
     """Loss of each row, [N] fp32. The hidden states' gradient is this rank's part: the caller sums it over tp_group.
 
     labels_N: columns of this rank's shard; those below 0 or from true_columns on are other ranks'.
     true_columns: columns that are not padding.
     tp_group: the ranks that share the vocabulary; None: this one has all of it.
+    parts: whose row-wise functions; ops/choice.py chooses.
     """
-    return _LinearCrossEntropy.apply(hidden_NH, weight_VH, labels_N, true_columns, tp_group)
+    return _LinearCrossEntropy.apply(hidden_NH, weight_VH, labels_N, true_columns, tp_group, parts)

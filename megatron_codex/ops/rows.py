@@ -67,34 +67,26 @@ def cross_entropy_gradient(
     )
 
 
-class _Gelu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        ctx.save_for_backward(x)
-        library = _library(x)
-        if library is None:
-            return reference.gelu(x)
-        module, how = library
-        out = torch.empty_like(x)
-        module.gelu(_as_rows(x), _as_rows(out), **how)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, out_gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        library = _library(x)
-        if library is None:
-            return reference.gelu_gradient(x, out_gradient)
-        module, how = library
-        out_gradient, in_gradient = out_gradient.contiguous(), torch.empty_like(x)  # named: alive during the call
-        module.gelu_gradient(_as_rows(x), _as_rows(out_gradient), _as_rows(in_gradient), **how)
-        return in_gradient
-
-
 def gelu(x: Tensor) -> Tensor:
-    """GELU with tanh (arXiv 1606.08415), of any shape."""
-    return _Gelu.apply(x)
+    """GELU with tanh (arXiv 1606.08415), of any shape, contiguous; ops/bias_gelu.py differentiates it."""
+    library = _library(x)
+    if library is None:
+        return reference.gelu(x)
+    module, how = library
+    out = torch.empty_like(x)
+    module.gelu(_as_rows(x), _as_rows(out), **how)
+    return out
+
+
+def gelu_gradient(x: Tensor, out_gradient: Tensor) -> Tensor:
+    """Gradient of gelu's input; both contiguous."""
+    library = _library(x)
+    if library is None:
+        return reference.gelu_gradient(x, out_gradient)
+    module, how = library
+    in_gradient = torch.empty_like(x)
+    module.gelu_gradient(_as_rows(x), _as_rows(out_gradient), _as_rows(in_gradient), **how)
+    return in_gradient
 
 
 def causal_softmax(scores_NK: Tensor, *, num_queries: int, first_key: int, scale: float) -> None:
@@ -121,6 +113,11 @@ def causal_softmax_gradient(
     module.causal_softmax_gradient(
         _matrix(probabilities_NK), _matrix(gradient_NK), num_queries, first_key, scale, **how
     )
+
+
+def takes(tensor: Tensor) -> bool:
+    """Whether the C++ library is there and has this tensor's dtype."""
+    return _library(tensor) is not None
 
 
 def is_fake(tensor: Tensor) -> bool:

@@ -18,7 +18,7 @@ with warnings.catch_warnings(), plain_fusions():
     # At import it says of each optional library that it does without (Transformer Engine, Apex, ...): we use none.
     warnings.simplefilter("ignore")
     answer_cuda_calls()
-    from megatron.core import parallel_state
+    from megatron.core import optimizer, parallel_state
     from megatron.core.dist_checkpointing.mapping import ShardedTensor
     from megatron.core.distributed import (
         DistributedDataParallel,
@@ -27,7 +27,7 @@ with warnings.catch_warnings(), plain_fusions():
     )
     from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
     from megatron.core.models.gpt import GPTModel
-    from megatron.core.optimizer import OptimizerConfig, clip_grads, get_megatron_optimizer
+    from megatron.core.optimizer import OptimizerConfig, clip_grads, distrib_optimizer, get_megatron_optimizer
     from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
     from megatron.core.pipeline_parallel import get_forward_backward_func, schedules
     from megatron.core.tensor_parallel.layers import ColumnParallelLinear, RowParallelLinear
@@ -83,6 +83,7 @@ __all__ = [
     "TransformerLayerSubmodules",
     "clip_grads",
     "copy_to_tensor_model_parallel_region",
+    "distrib_optimizer",
     "finalize_model_grads",
     "gather_from_sequence_parallel_region",
     "get_bias_dropout_add",
@@ -92,6 +93,7 @@ __all__ = [
     "get_num_layers_to_build",
     "is_layer_window_attention",
     "model_parallel_cuda_manual_seed",
+    "optimizer",
     "parallel_state",
     "schedules",
 ]

@@ -17,6 +17,8 @@ from torch import Tensor
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.model.gpt import build_chunks
 from megatron_codex.model.shards import Shard, parameter_shards
+from megatron_codex.platform import apex, transformer_engine
+from megatron_codex.platform.adam import adam_class
 from megatron_codex.platform.megatron_core import (
     DistributedDataParallel,
     DistributedDataParallelConfig,
@@ -27,7 +29,10 @@ from megatron_codex.platform.megatron_core import (
     get_megatron_optimizer,
 )
 from megatron_codex.training.batches import StepBatch
+from megatron_codex.training.flat_adam import FlatAdam, fuse
 from megatron_codex.training.loss import forward_step, no_scaling
+
+_BACKEND = "optimizer.backend"
 
 
 class TrainingEngine(Protocol):
@@ -63,6 +68,8 @@ class Engine:
     """Every parameter and its place in the unsharded model."""
     optimizer: Any
     """megatron-core's optimizer of all chunks."""
+    flat_adam: FlatAdam | None
+    """The Adam inside it that clips by itself, with optimizer.backend = flat_adam."""
     forward_backward: Callable[..., list[Any]]
     """megatron-core's schedule for this layout."""
 
@@ -95,8 +102,15 @@ class Engine:
     def update(self, learning_rate: float) -> float:
         """Clip the gradient and update the weights; the gradient's norm before it was clipped."""
         self.set_learning_rate(learning_rate)
-        _, grad_norm, _ = self.optimizer.step()
-        return float(grad_norm)
+        if self.flat_adam is None:
+            _, grad_norm, _ = self.optimizer.step()
+            return float(grad_norm)
+        # The same in its parts: what would scale every gradient in memory becomes a factor of FlatAdam's step.
+        self.optimizer.prepare_grads()
+        norm = float(self.optimizer.get_grad_norm())
+        self.flat_adam.clip(norm, clip_grad=self.optimizer.config.clip_grad)
+        self.optimizer.step_with_ready_grads()
+        return norm
 
     def train_mode(self, training: bool) -> None:
         """Switch dropout on (training) or off (evaluation)."""
@@ -123,6 +137,7 @@ def build_engine(config: TrainConfig) -> Engine:
         for number, chunk in enumerate(wrapped)
     ]
     optimizer = _build_optimizer(config, chunks)
+    flat_adam = fuse(optimizer.chained_optimizers[0]) if config.optimizer.backend == "flat_adam" else None
     model_config.finalize_model_grads_func = no_scaling(finalize_model_grads)
     if parallel.overlap_grad_reduce:
         no_sync = [chunk.no_sync for chunk in chunks]
@@ -131,8 +146,18 @@ def build_engine(config: TrainConfig) -> Engine:
         chunks=chunks,
         shards=parameter_shards(bare),
         optimizer=optimizer,
+        flat_adam=flat_adam,
         forward_backward=get_forward_backward_func(),
     )
+
+
+def fused_adam(backend: str) -> type[Any] | None:
+    """The class of optimizer.backend; none for torch's. Raises: InputError where it cannot be used here."""
+    if backend == "flat_adam":
+        return FlatAdam
+    if backend == "apex":
+        return apex.fused_adam(_BACKEND)
+    return transformer_engine.fused_adam(_BACKEND) if backend == "transformer_engine" else None
 
 
 def _build_optimizer(config: TrainConfig, chunks: list[Any]) -> Any:
@@ -142,23 +167,21 @@ def _build_optimizer(config: TrainConfig, chunks: list[Any]) -> Any:
     """
     settings, parallel = config.optimizer, config.parallel
     bf16 = config.training.precision == "bf16"
-    optimizer = get_megatron_optimizer(
-        OptimizerConfig(
-            optimizer="adam",
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            adam_beta1=settings.adam_beta1,
-            adam_beta2=settings.adam_beta2,
-            adam_eps=settings.adam_eps,
-            clip_grad=settings.clip_grad,
-            bf16=bf16,
-            params_dtype=torch.bfloat16 if bf16 else torch.float32,
-            use_distributed_optimizer=parallel.use_distributed_optimizer,
-            overlap_param_gather=parallel.overlap_param_gather,
-        ),
-        chunks,
-        use_gloo_process_groups=False,
+    adam = OptimizerConfig(
+        optimizer="adam",
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.adam_beta1,
+        adam_beta2=settings.adam_beta2,
+        adam_eps=settings.adam_eps,
+        clip_grad=settings.clip_grad,
+        bf16=bf16,
+        params_dtype=torch.bfloat16 if bf16 else torch.float32,
+        use_distributed_optimizer=parallel.use_distributed_optimizer,
+        overlap_param_gather=parallel.overlap_param_gather,
     )
+    with adam_class(fused_adam(settings.backend)):
+        optimizer = get_megatron_optimizer(adam, chunks, use_gloo_process_groups=False)
     for group in optimizer.param_groups:
         group["weight_decay"] = settings.weight_decay * group["wd_mult"]
         if "fused" in group:  # torch's own AdamW: one C++ pass over each tensor instead of a dozen

@@ -13,6 +13,7 @@ from typing import Any
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.manifest import write_manifest
+from megatron_codex.ops.choice import active, in_words, require_kernels
 from megatron_codex.parallel.groups import Layout, model_parallel
 from megatron_codex.parallel.joined import joined_ranks, world_size
 from megatron_codex.platform.deepspeed import require_deepspeed
@@ -38,6 +39,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
     started_at = time.time()
     config.check_world_size(world_size())
     check_init_from(config)
+    require_kernels(config.model.kernels)
     if config.engine == "deepspeed":
         require_deepspeed()
     datasets = build_datasets(config, read_pairs=read_pairs)
@@ -48,6 +50,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
             config.training.output_dir.mkdir(parents=True, exist_ok=True)
             save_config(config, config.training.output_dir / "config.yaml")
             _warn_of_warmup(config)
+            _logger.info("model.kernels=%s: %s", config.model.kernels, in_words(active(config.model.kernels)))
         seed_step(config.training.seed, 0, layout)
         engine = build_deepspeed_engine(config) if config.engine == "deepspeed" else build_engine(config)
         progress = set_state(engine, config, start)
@@ -109,7 +112,10 @@ def _write_manifest(
             "parameters": config.model.num_parameters(config.tokenizer.true_vocab_size),
         },
         started_at=started_at,
-        extra={"data_fingerprint": fingerprint},
+        extra={
+            "data_fingerprint": fingerprint,
+            "kernels": {each.operation: each.program for each in active(config.model.kernels)},
+        },
     )
 
 

@@ -1,0 +1,217 @@
+"""Cross entropy over a tensor-parallel rank's columns: the kernels of csrc/kernels/vocab_parallel_ce.cu, or C++ on a
+CPU, or torch.
+
+In: logits [N, V] of which num_columns are no padding, labels [N] as columns of this rank (others' lie outside), a mask
+of the rows that count or none. Out: pieces that ranks join, the loss of each row, and the logits overwritten by their
+gradient. ops/linear_cross_entropy.py joins them with the product before; `cross_entropy` is the whole for one rank.
+
+Shapes: N rows, V columns on this rank; sums_2N: of exp(logit - largest), and the label's logit, 0 where it is
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from megatron_codex.ops import rows
+from megatron_codex.ops.registered import register, wide, wide_dtype
+
+
+def cross_entropy(
+    logits_NV: Tensor, labels_N: Tensor, *, loss_mask_N: Tensor | None = None, num_columns: int | None = None
+) -> Tensor:
+    """-log p(label) of each row, fp32, 0 where the mask is; NaN for a label that is no column. Differentiable.
+
+    num_columns: columns that are not padding; none: all. loss_mask_N: bool; rows that do not count are not read.
+    """
+    columns = logits_NV.shape[1] if num_columns is None else num_columns
+    return _cross_entropy(logits_NV, labels_N, loss_mask_N, columns)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """The row-wise functions of one choice, in the order of ops/linear_cross_entropy.py."""
+
+    pieces: Callable[[Tensor, Tensor, Tensor | None, int], tuple[Tensor, Tensor]]
+    """(logits, labels, mask or None, num_columns) -> (largest_N, sums_2N): what ranks all-reduce by MAX and, rescaled,
+    by SUM."""
+    rescale: Callable[[Tensor, Tensor, Tensor], None]
+    """(sums_2N, local_largest_N, largest_N): in place, sums of exp(logit - local largest) become those of exp(logit -
+    largest)."""
+    gradient: Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, int], None]
+    """(logits, labels, mask or None, log_sums_N, gradients_N, num_columns): in place, logits become (exp(logit -
+    log_sum) - [column is the label]) * gradient of the row's loss, 0 in padding and in rows that do not count."""
+
+
+def _pieces(logits_NV: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, num_columns: int) -> tuple[Tensor, Tensor]:
+    true_NV = wide(logits_NV[:, :num_columns])
+    if num_columns:
+        largest_N = true_NV.amax(1)
+        sums_N = (true_NV - largest_N[:, None]).exp_().sum(1)
+    else:
+        largest_N, sums_N = true_NV.new_full(true_NV.shape[:1], -torch.inf), true_NV.new_zeros(true_NV.shape[:1])
+    return _masked(largest_N, torch.stack((sums_N, _at_labels(logits_NV, labels_N, num_columns))), loss_mask_N)
+
+
+def _pieces_cpu(
+    logits_NV: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, num_columns: int
+) -> tuple[Tensor, Tensor]:
+    if loss_mask_N is not None or not rows.takes(logits_NV):
+        return _pieces(logits_NV, labels_N, loss_mask_N, num_columns)
+    largest_N, sums_N = rows.row_statistics(_with_whole_rows(logits_NV)[:, :num_columns])
+    return largest_N.clone(), torch.stack((sums_N, _at_labels(logits_NV, labels_N, num_columns)))
+
+
+def _masked(largest_N: Tensor, sums_2N: Tensor, loss_mask_N: Tensor | None) -> tuple[Tensor, Tensor]:
+    if loss_mask_N is None:
+        return largest_N, sums_2N
+    ignored_N = loss_mask_N == 0
+    return largest_N.masked_fill(ignored_N, -torch.inf), sums_2N.masked_fill(ignored_N, 0.0)
+
+
+def _at_labels(logits_NV: Tensor, labels_N: Tensor, num_columns: int) -> Tensor:
+    if logits_NV.shape[1] == 0:
+        return logits_NV.new_zeros(len(logits_NV), dtype=wide_dtype(logits_NV))
+    here_N = (labels_N >= 0) & (labels_N < num_columns)
+    at_label_N1 = logits_NV.gather(1, labels_N.clamp(0, logits_NV.shape[1] - 1)[:, None])
+    return torch.where(here_N, wide(at_label_N1[:, 0]), 0.0)
+
+
+def _rescale(sums_2N: Tensor, local_largest_N: Tensor, largest_N: Tensor) -> None:
+    # A rank without columns, or a row that does not count, has no exponentials: -inf - -inf would make them NaN.
+    factors_N = torch.where(local_largest_N == -torch.inf, 0.0, (local_largest_N - largest_N).exp())
+    sums_2N[0] *= factors_N
+
+
+def _loss(
+    largest_N: Tensor, sums_2N: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, vocabulary: int
+) -> tuple[Tensor, Tensor]:
+    log_sums_N = largest_N + sums_2N[0].log()
+    losses_N = torch.where((labels_N >= 0) & (labels_N < vocabulary), log_sums_N - sums_2N[1], torch.nan)
+    if loss_mask_N is not None:
+        losses_N, log_sums_N = (x.masked_fill(loss_mask_N == 0, 0.0) for x in (losses_N, log_sums_N))
+    return losses_N, log_sums_N
+
+
+def _gradient(
+    logits_NV: Tensor,
+    labels_N: Tensor,
+    loss_mask_N: Tensor | None,
+    log_sums_N: Tensor,
+    gradients_N: Tensor,
+    num_columns: int,
+) -> None:
+    found_NV = (wide(logits_NV[:, :num_columns]) - log_sums_N[:, None]).exp_()
+    here_N = (labels_N >= 0) & (labels_N < num_columns)
+    if num_columns:
+        at_label_N1 = labels_N.clamp(0, num_columns - 1)[:, None]
+        found_NV.scatter_add_(1, at_label_N1, -here_N.to(found_NV.dtype)[:, None])
+    found_NV *= gradients_N[:, None]
+    if loss_mask_N is not None:
+        found_NV.masked_fill_((loss_mask_N == 0)[:, None], 0.0)
+    logits_NV[:, :num_columns] = found_NV.to(logits_NV.dtype)
+    logits_NV[:, num_columns:] = 0
+
+
+def _gradient_cpu(
+    logits_NV: Tensor,
+    labels_N: Tensor,
+    loss_mask_N: Tensor | None,
+    log_sums_N: Tensor,
+    gradients_N: Tensor,
+    num_columns: int,
+) -> None:
+    whole_rows = logits_NV.stride(1) == 1 or logits_NV.shape[1] <= 1
+    if loss_mask_N is not None or not whole_rows or not rows.takes(logits_NV):
+        _gradient(logits_NV, labels_N, loss_mask_N, log_sums_N, gradients_N, num_columns)
+        return
+    rows.cross_entropy_gradient(
+        logits_NV, true_columns=num_columns, labels_N=labels_N, log_sums_N=log_sums_N, gradients_N=gradients_N
+    )
+
+
+def _with_whole_rows(logits_NV: Tensor) -> Tensor:
+    return logits_NV if logits_NV.stride(1) == 1 else logits_NV.contiguous()
+
+
+def _whole(logits_NV: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, num_columns: int) -> tuple[Tensor, Tensor]:
+    largest_N, sums_2N = _ce_pieces(logits_NV, labels_N, loss_mask_N, num_columns)
+    losses_N, log_sums_N = _ce_loss(largest_N, sums_2N, labels_N, loss_mask_N, num_columns)
+    return losses_N, log_sums_N
+
+
+def _whole_gradient(
+    logits_NV: Tensor,
+    labels_N: Tensor,
+    loss_mask_N: Tensor | None,
+    log_sums_N: Tensor,
+    gradients_N: Tensor,
+    num_columns: int,
+) -> Tensor:
+    gradient_NV = logits_NV.clone(memory_format=torch.contiguous_format)
+    _ce_gradient(gradient_NV, labels_N, loss_mask_N, log_sums_N, gradients_N.contiguous(), num_columns)
+    return gradient_NV
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    logits_NV, labels_N, loss_mask_N, ctx.num_columns = inputs
+    ctx.save_for_backward(logits_NV, labels_N, loss_mask_N, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _gradients(ctx: Any, gradients_N: Tensor, of_log_sums: Tensor) -> tuple[Tensor, None, None, None]:
+    logits_NV, labels_N, loss_mask_N, log_sums_N = ctx.saved_tensors
+    gradient = _cross_entropy_gradient(logits_NV, labels_N, loss_mask_N, log_sums_N, gradients_N, ctx.num_columns)
+    return gradient, None, None, None
+
+
+def _rows_like(logits_NV: Tensor, *sizes: int) -> Tensor:
+    return logits_NV.new_empty(*sizes, logits_NV.shape[0], dtype=wide_dtype(logits_NV))
+
+
+_ce_pieces = register(
+    "ce_pieces(Tensor logits, Tensor labels, Tensor? loss_mask, int num_columns) -> (Tensor, Tensor)",
+    reference=_pieces,
+    cpu=_pieces_cpu,
+    fake=lambda logits, labels, mask, columns: (_rows_like(logits), _rows_like(logits, 2)),
+)
+_ce_rescale = register(
+    "ce_rescale_(Tensor(a!) sums, Tensor local_largest, Tensor largest) -> ()",
+    reference=_rescale,
+    fake=lambda sums, local_largest, largest: None,
+)
+_ce_loss = register(
+    "ce_loss(Tensor largest, Tensor sums, Tensor labels, Tensor? loss_mask, int vocabulary) -> (Tensor, Tensor)",
+    reference=_loss,
+    fake=lambda largest, sums, labels, mask, vocabulary: (torch.empty_like(largest), torch.empty_like(largest)),
+)
+_ce_gradient = register(
+    "ce_gradient_(Tensor(a!) logits, Tensor labels, Tensor? loss_mask, Tensor log_sums, Tensor loss_gradients,"
+    " int num_columns) -> ()",
+    reference=_gradient,
+    cpu=_gradient_cpu,
+    fake=lambda *arguments: None,
+)
+_cross_entropy = register(
+    "cross_entropy(Tensor logits, Tensor labels, Tensor? loss_mask, int num_columns) -> (Tensor, Tensor)",
+    reference=_whole,
+    fake=lambda logits, labels, mask, columns: (_rows_like(logits), _rows_like(logits)),
+    setup_context=_keep,
+    backward=_gradients,
+)
+_cross_entropy_gradient = register(
+    "cross_entropy_gradient(Tensor logits, Tensor labels, Tensor? loss_mask, Tensor log_sums, Tensor loss_gradients,"
+    " int num_columns) -> Tensor",
+    reference=_whole_gradient,
+    fake=lambda logits, *rest: torch.empty_like(logits, memory_format=torch.contiguous_format),
+)
+
+REGISTERED = CrossEntropy(pieces=_ce_pieces, rescale=_ce_rescale, gradient=_ce_gradient)
+"""By torch's dispatcher: CUDA kernel, C++ or torch."""
+REFERENCE = CrossEntropy(pieces=_pieces, rescale=_rescale, gradient=_gradient)
+"""Plain torch."""

@@ -1,0 +1,76 @@
+"""model.kernels: what is active where and why, what `own` refuses, and what the table says."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from megatron_codex.errors import InputError
+from megatron_codex.ops import __main__ as command
+from megatron_codex.ops import choice, cuda_library
+from megatron_codex.ops.cross_entropy import REFERENCE, REGISTERED
+
+
+def _programs(kernels: choice.Kernels, device: str) -> dict[str, str]:
+    return {each.operation: each.program for each in choice.active(kernels, device=device)}
+
+
+def test_reference_is_torch_for_every_operation() -> None:
+    assert set(_programs("reference", "cpu").values()) == {"torch"}
+    assert choice.operations("reference").cross_entropy is REFERENCE
+
+
+@pytest.mark.parametrize("kernels", ["auto", "own"])
+def test_on_a_cpu_own_is_cpp_where_there_is_a_twin(kernels: choice.Kernels) -> None:
+    programs = _programs(kernels, "cpu")
+    in_cpp = {name for name, program in programs.items() if program.startswith("CPU C++")}
+    assert in_cpp == {"cross entropy", "GELU", "causal softmax"}
+    assert {programs[name] for name in programs.keys() - in_cpp} == {"torch"}
+    assert choice.operations(kernels).cross_entropy is REGISTERED
+
+
+def test_own_without_the_cpp_library_is_refused_and_auto_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "fastest", lambda: None)
+    with pytest.raises(InputError, match=r"model\.kernels: got 'own'; needs the C\+\+ library, which is not built"):
+        choice.operations("own")
+    assert choice.operations("auto").cross_entropy is REGISTERED
+    assert {each.program for each in choice.active("auto", device="cpu")} == {"torch"}
+    assert all("C++" in each.why for each in choice.active("auto", device="cpu"))
+
+
+def test_own_on_a_gpu_without_the_cuda_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(choice, "why_missing", lambda: "it was not built")
+    with pytest.raises(InputError, match=r"model\.kernels: got 'own'; needs the CUDA library: it was not built"):
+        choice.require_kernels("own")
+    choice.require_kernels("auto")
+    assert {each.program for each in choice.active("auto")} == {"torch"}
+
+
+def test_with_the_cuda_library_every_operation_has_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "why_missing", lambda: None)
+    assert set(_programs("own", "cuda").values()) == {"CUDA kernel"}
+    assert choice.in_words(choice.active("own", device="cuda")).startswith("CUDA kernel: cross entropy, GELU")
+
+
+def test_a_library_that_does_not_load_is_a_reason(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("library") / "_cuda.so"
+    path.write_bytes(b"no library")
+    cuda_library.why_missing.cache_clear()
+    try:
+        assert str(cuda_library.why_missing(path)).startswith("it does not load (")
+        assert str(cuda_library.why_missing(path.with_name("absent.so"))).startswith("it was not built")
+    finally:
+        cuda_library.why_missing.cache_clear()
+
+
+def test_the_command_prints_every_operation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ops", "--kernels", "reference", "--device", "cpu"])
+    command.main()
+    said = capsys.readouterr().out
+    for each in choice.active("reference", device="cpu"):
+        assert f"  {each.operation:32} torch              model.kernels=reference" in said
