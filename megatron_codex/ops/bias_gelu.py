@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from megatron_codex.ops import reference, rows
-from megatron_codex.ops.registered import register, wide, wide_dtype
+from megatron_codex.ops.registered import register, wide_dtype
 
 
 def bias_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -27,33 +27,30 @@ def reference_bias_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
     return reference.gelu(x if bias is None else x + bias)
 
 
-def _with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
-    return x if bias is None else (wide(x) + wide(bias)).to(x.dtype)
-
-
 def _forward(x: Tensor, bias: Tensor | None) -> Tensor:
-    return reference.gelu(_with_bias(x, bias)).contiguous()
+    return (reference.gelu(x) if bias is None else reference.bias_gelu(x, bias)).contiguous()
 
 
 def _forward_cpu(x: Tensor, bias: Tensor | None) -> Tensor:
-    return rows.gelu(_with_bias(x, bias).contiguous())
+    return rows.gelu(x.contiguous()) if bias is None else _forward(x, bias)
 
 
 def _backward(x: Tensor, bias: Tensor | None, out_gradient: Tensor) -> tuple[Tensor, Tensor]:
-    in_gradient = reference.gelu_gradient(_with_bias(x, bias), out_gradient).contiguous()
-    return in_gradient, _bias_gradient(bias, in_gradient)
+    if bias is None:
+        return reference.gelu_gradient(x, out_gradient).contiguous(), _no_gradient(x)
+    x_NF, given_NF = (rows.reshape(-1, x.shape[-1]) for rows in (x, out_gradient))
+    in_gradient_NF, bias_gradient = reference.bias_gelu_gradient(x_NF, bias, given_NF)
+    return in_gradient_NF.reshape(x.shape).contiguous(), bias_gradient
 
 
 def _backward_cpu(x: Tensor, bias: Tensor | None, out_gradient: Tensor) -> tuple[Tensor, Tensor]:
-    in_gradient = rows.gelu_gradient(_with_bias(x, bias).contiguous(), out_gradient.contiguous())
-    return in_gradient, _bias_gradient(bias, in_gradient)
+    if bias is not None:
+        return _backward(x, bias, out_gradient)
+    return rows.gelu_gradient(x.contiguous(), out_gradient.contiguous()), _no_gradient(x)
 
 
-def _bias_gradient(bias: Tensor | None, in_gradient: Tensor) -> Tensor:
-    """Summed in fp32 and not rounded; of no elements where there is no bias."""
-    if bias is None:
-        return in_gradient.new_zeros(0, dtype=wide_dtype(in_gradient))
-    return wide(in_gradient).flatten(0, -2).sum(0)
+def _no_gradient(x: Tensor) -> Tensor:
+    return x.new_zeros(0, dtype=wide_dtype(x))
 
 
 def _fake_gradients(x: Tensor, bias: Tensor | None, out_gradient: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from megatron_codex.ops import rows
+from megatron_codex.ops import reference, rows
 from megatron_codex.ops.registered import register, wide, wide_dtype
 
 
@@ -49,13 +49,7 @@ class CrossEntropy:
 
 
 def _pieces(logits_NV: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, num_columns: int) -> tuple[Tensor, Tensor]:
-    true_NV = wide(logits_NV[:, :num_columns])
-    if num_columns:
-        largest_N = true_NV.amax(1)
-        sums_N = (true_NV - largest_N[:, None]).exp_().sum(1)
-    else:
-        largest_N, sums_N = true_NV.new_full(true_NV.shape[:1], -torch.inf), true_NV.new_zeros(true_NV.shape[:1])
-    return _masked(largest_N, torch.stack((sums_N, _at_labels(logits_NV, labels_N, num_columns))), loss_mask_N)
+    return reference.ce_pieces(logits_NV, labels_N, loss_mask_N, true_columns=num_columns, first_column=0)
 
 
 def _pieces_cpu(
@@ -67,13 +61,6 @@ def _pieces_cpu(
     return largest_N.clone(), torch.stack((sums_N, _at_labels(logits_NV, labels_N, num_columns)))
 
 
-def _masked(largest_N: Tensor, sums_2N: Tensor, loss_mask_N: Tensor | None) -> tuple[Tensor, Tensor]:
-    if loss_mask_N is None:
-        return largest_N, sums_2N
-    ignored_N = loss_mask_N == 0
-    return largest_N.masked_fill(ignored_N, -torch.inf), sums_2N.masked_fill(ignored_N, 0.0)
-
-
 def _at_labels(logits_NV: Tensor, labels_N: Tensor, num_columns: int) -> Tensor:
     if logits_NV.shape[1] == 0:
         return logits_NV.new_zeros(len(logits_NV), dtype=wide_dtype(logits_NV))
@@ -83,18 +70,13 @@ def _at_labels(logits_NV: Tensor, labels_N: Tensor, num_columns: int) -> Tensor:
 
 
 def _rescale(sums_2N: Tensor, local_largest_N: Tensor, largest_N: Tensor) -> None:
-    # A rank without columns, or a row that does not count, has no exponentials: -inf - -inf would make them NaN.
-    factors_N = torch.where(local_largest_N == -torch.inf, 0.0, (local_largest_N - largest_N).exp())
-    sums_2N[0] *= factors_N
+    reference.ce_rescale(sums_2N, local_largest_N=local_largest_N, largest_N=largest_N)
 
 
 def _loss(
     largest_N: Tensor, sums_2N: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, vocabulary: int
 ) -> tuple[Tensor, Tensor]:
-    log_sums_N = largest_N + sums_2N[0].log()
-    losses_N = torch.where((labels_N >= 0) & (labels_N < vocabulary), log_sums_N - sums_2N[1], torch.nan)
-    if loss_mask_N is not None:
-        losses_N, log_sums_N = (x.masked_fill(loss_mask_N == 0, 0.0) for x in (losses_N, log_sums_N))
+    losses_N, _, log_sums_N = reference.ce_loss(largest_N, sums_2N, labels_N, loss_mask_N, vocabulary=vocabulary)
     return losses_N, log_sums_N
 
 
@@ -106,16 +88,16 @@ def _gradient(
     gradients_N: Tensor,
     num_columns: int,
 ) -> None:
-    found_NV = (wide(logits_NV[:, :num_columns]) - log_sums_N[:, None]).exp_()
-    here_N = (labels_N >= 0) & (labels_N < num_columns)
-    if num_columns:
-        at_label_N1 = labels_N.clamp(0, num_columns - 1)[:, None]
-        found_NV.scatter_add_(1, at_label_N1, -here_N.to(found_NV.dtype)[:, None])
-    found_NV *= gradients_N[:, None]
-    if loss_mask_N is not None:
-        found_NV.masked_fill_((loss_mask_N == 0)[:, None], 0.0)
-    logits_NV[:, :num_columns] = found_NV.to(logits_NV.dtype)
-    logits_NV[:, num_columns:] = 0
+    reference.ce_gradient(
+        logits_NV,
+        labels_N,
+        loss_mask_N,
+        log_sums_N=log_sums_N,
+        loss_gradients_N=gradients_N,
+        true_columns=num_columns,
+        first_column=0,
+        zero_ignored=True,
+    )
 
 
 def _gradient_cpu(

@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from megatron_codex.ops import reference
 from megatron_codex.ops.registered import register
 
 PLAN_SIZE = 5
 """fp32 values of a plan: what gradients are multiplied with; lr / (1 - beta1^step); sqrt(1 - beta2^step); 1 where the
 step is skipped; the norm before clipping (csrc/kernels/flat_adam.h)."""
-
-_FACTOR, _STEP_SIZE, _SECOND_CORRECTION, _SKIPPED, _NORM = range(PLAN_SIZE)
 
 _BLOCK = 1 << 16
 """Elements that are updated at a time, so that the passes over them find them in the cache."""
@@ -72,7 +71,7 @@ def flat_adam_step_(
 
 def _reference_square_sum(gradients_N: Tensor) -> Tensor:
     # Block by block: an fp64 copy of the whole buffer would be as large as Adam's means.
-    blocks = [block.double().square().sum() for block in gradients_N.split(_BLOCK * 16)]
+    blocks = [reference.flat_adam_square_sum(block) for block in gradients_N.split(_BLOCK)]
     return torch.stack(blocks).sum().view(1) if blocks else gradients_N.new_zeros(1, dtype=torch.float64)
 
 
@@ -86,15 +85,8 @@ def _reference_plan(
     beta1: float,
     beta2: float,
 ) -> None:
-    finite = square_sum.isfinite()
-    step += finite
-    norm = square_sum.sqrt() * gradient_scale
-    factor = torch.full_like(norm, gradient_scale)
-    if clip_grad > 0:
-        factor *= (clip_grad / (norm + 1e-6)).clamp(max=1.0)
-    count = step.double()
-    step_size, second = lr / (1 - beta1**count), (1 - beta2**count).sqrt()
-    plan.copy_(torch.cat((factor, step_size, second, (~finite).double(), norm)))
+    how = {"gradient_scale": gradient_scale, "clip_grad": clip_grad, "lr": lr, "beta1": beta1, "beta2": beta2}
+    plan.copy_(reference.flat_adam_plan(square_sum, step, **how))
 
 
 def _reference_step(
@@ -111,22 +103,21 @@ def _reference_step(
     beta2: float,
     eps: float,
 ) -> None:
-    if bool(plan[_SKIPPED]):
-        return
-    factor, minus_step_size, second = plan[_FACTOR], -plan[_STEP_SIZE], plan[_SECOND_CORRECTION]
+    how = {"plan": plan, "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
     begin = 0
-    for end, weight_decay in zip(segment_ends_S.tolist(), weight_decays_S.tolist(), strict=True):
+    for number, end in enumerate(segment_ends_S.tolist()):
         for first in range(begin, end, _BLOCK):
             here = slice(first, min(first + _BLOCK, end))
-            gradient = gradients_N[here].float() * factor
-            master, exp_avg, exp_avg_sq = master_N[here], exp_avg_N[here], exp_avg_sq_N[here]
-            master.mul_(1 - lr * weight_decay)
-            exp_avg.lerp_(gradient, 1 - beta1)
-            exp_avg_sq.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            denominator = (exp_avg_sq.sqrt() / second).add_(eps)
-            master.addcdiv_(exp_avg * minus_step_size, denominator)
-            if parameters_N is not None:
-                parameters_N[here] = master
+            reference.flat_adam_step(
+                gradients_N[here],
+                master_E=master_N[here],
+                exp_avg_E=exp_avg_N[here],
+                exp_avg_sq_E=exp_avg_sq_N[here],
+                parameters_E=None if parameters_N is None else parameters_N[here],
+                segment_ends_S=torch.tensor([here.stop - here.start]),
+                weight_decays_S=weight_decays_S[number : number + 1],
+                **how,
+            )
         begin = end
 
 

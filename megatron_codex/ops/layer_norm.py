@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from megatron_codex.ops.registered import register, wide, wide_dtype
+from megatron_codex.ops import reference
+from megatron_codex.ops.registered import register, wide_dtype
 
 MAX_HIDDEN = 20480
 """Widest row that the CUDA kernel takes (csrc/kernels/layer_norm.h)."""
@@ -24,25 +25,20 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tenso
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    wide_x = wide(x)
-    mean = wide_x.mean(-1, keepdim=True)
-    inverse_deviation = (wide_x.var(-1, correction=0, keepdim=True) + epsilon).rsqrt()
-    normal = (wide_x - mean) * inverse_deviation
-    y = (normal * wide(weight) + wide(bias)).to(x.dtype).contiguous()
-    return y, mean.flatten(), inverse_deviation.flatten()
+    y_NH, mean_N, inverse_deviation_N = reference.layer_norm(_as_rows(x), weight, bias, epsilon=epsilon)
+    return y_NH.reshape(x.shape), mean_N, inverse_deviation_N
 
 
 def _backward(
     x: Tensor, weight: Tensor, mean: Tensor, inverse_deviation: Tensor, out_gradient: Tensor
 ) -> tuple[Tensor, Tensor]:
-    x_NH, given_NH = (wide(rows).reshape(-1, rows.shape[-1]) for rows in (x, out_gradient))
-    normal_NH = (x_NH - mean[:, None]) * inverse_deviation[:, None]
-    of_normal_NH = given_NH * wide(weight)
-    constant_N1 = of_normal_NH.mean(1, keepdim=True)
-    along_N1 = (of_normal_NH * normal_NH).mean(1, keepdim=True)
-    gradient_NH = (of_normal_NH - constant_N1 - normal_NH * along_N1) * inverse_deviation[:, None]
-    of_parameters_2H = torch.stack(((given_NH * normal_NH).sum(0), given_NH.sum(0)))
-    return gradient_NH.to(x.dtype).view(x.shape), of_parameters_2H
+    given = (_as_rows(x), weight, mean, inverse_deviation, _as_rows(out_gradient))
+    in_gradient_NH, of_parameters_2H = reference.layer_norm_gradient(*given)
+    return in_gradient_NH.reshape(x.shape), of_parameters_2H
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
 
 
 def _fake(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 def row_statistics(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
     """Of each row, fp32: its largest element and the sum of exp(element - largest)."""
-    floats_NV = logits_NV.float()
+    floats_NV = _wide(logits_NV)
     if floats_NV.shape[1] == 0:
         return floats_NV.new_full(floats_NV.shape[:1], -torch.inf), floats_NV.new_zeros(floats_NV.shape[:1])
     largest_N = floats_NV.amax(dim=1)
@@ -29,7 +29,7 @@ def cross_entropy_gradient(
     logits_NV: Tensor, *, true_columns: int, labels_N: Tensor, log_sums_N: Tensor, gradients_N: Tensor
 ) -> None:
     """In place: (exp(logit - log_sum) - [column is the label]) * gradient of the row; 0 from true_columns on."""
-    floats_NV = (logits_NV[:, :true_columns].float() - log_sums_N[:, None]).exp_()
+    floats_NV = (_wide(logits_NV[:, :true_columns]) - log_sums_N[:, None]).exp_()
     rows_N = torch.nonzero((labels_N >= 0) & (labels_N < true_columns))[:, 0]
     floats_NV[rows_N, labels_N[rows_N]] -= 1.0
     logits_NV[:, :true_columns] = floats_NV.mul_(gradients_N[:, None]).to(logits_NV.dtype)
@@ -83,7 +83,7 @@ def ce_pieces(
     columns_N = labels_N - first_column
     here_N = (columns_N >= 0) & (columns_N < true_columns)
     at_label_N = logits_NP.gather(1, columns_N.where(here_N, 0)[:, None])[:, 0] if true_columns else torch.zeros(())
-    sums_2N = torch.stack((sums_N, at_label_N.float().where(here_N, 0.0)))
+    sums_2N = torch.stack((sums_N, _wide(at_label_N).where(here_N, 0.0)))
     if loss_mask_N is not None:
         largest_N = largest_N.masked_fill(~loss_mask_N, -torch.inf)
         sums_2N = sums_2N.masked_fill(~loss_mask_N, 0.0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from megatron_codex.ops import reference
 from megatron_codex.ops.registered import register, wide, wide_dtype
 
 
@@ -57,25 +58,16 @@ def shared_prefix_attention(
 def _suffix(
     queries_BAD: Tensor, keys_BSAD: Tensor, values_BSAD: Tensor, lengths_B: Tensor, window: int, scale: float
 ) -> tuple[Tensor, Tensor]:
-    position_1S = torch.arange(keys_BSAD.shape[1], device=keys_BSAD.device)[None]
-    hidden_BS = position_1S >= lengths_B[:, None]
-    if window:
-        hidden_BS = hidden_BS | (position_1S < lengths_B[:, None] - window)
-    scores_BAS = torch.einsum("bad,bsad->bas", wide(queries_BAD), wide(keys_BSAD)) * scale
-    scores_BAS = scores_BAS.masked_fill(hidden_BS[:, None], -torch.inf)
-    # Keys beyond a sample's length may hold anything, NaN too: they are left out of the products.
-    values_BSAD = wide(values_BSAD).masked_fill(hidden_BS[..., None, None], 0.0)
-    lse_BA = scores_BAS.logsumexp(-1)
-    weights_BAS = torch.where(hidden_BS[:, None], 0.0, (scores_BAS - lse_BA[..., None]).exp())
-    attended_BAD = torch.einsum("bas,bsad->bad", weights_BAS, values_BSAD)
-    return attended_BAD.to(queries_BAD.dtype).contiguous(), lse_BA
+    attended_BAD, lse_BA = reference.decode_suffix(
+        queries_BAD, keys_BSAD, values_BSAD, lengths_B, window=window, scale=scale
+    )
+    return attended_BAD.contiguous(), lse_BA
 
 
 def _merge(first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor) -> tuple[Tensor, Tensor]:
-    lse = torch.logaddexp(first_lse, second_lse)
-    shares = [torch.where(one == -torch.inf, 0.0, (one - lse).exp())[..., None] for one in (first_lse, second_lse)]
-    merged = wide(first).mul(shares[0]) + wide(second).mul(shares[1])
-    return merged.to(first.dtype).contiguous(), lse
+    flat = (first.flatten(0, -2), first_lse.flatten(), second.flatten(0, -2), second_lse.flatten())
+    merged_ND, lse_N = reference.merge_attn_states(*flat)
+    return merged_ND.view(first.shape), lse_N.view(first_lse.shape)
 
 
 _decode_suffix = register(

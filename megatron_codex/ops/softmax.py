@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from megatron_codex.ops import rows
-from megatron_codex.ops.registered import register, wide
+from megatron_codex.ops import reference, rows
+from megatron_codex.ops.registered import register
 
 
 def causal_softmax(
@@ -24,23 +24,9 @@ def causal_softmax(
     return _causal_softmax(scores_BAQK, left_padding_B, first_key, window, scale)
 
 
-def unseen_keys(scores_BAQK: Tensor, left_padding_B: Tensor | None, first_key: int, window: int) -> Tensor:
-    """[B or 1, 1, Q, K]: True where the query does not see the key."""
-    num_queries, num_keys = scores_BAQK.shape[2:]
-    query_Q1 = first_key + torch.arange(num_queries, device=scores_BAQK.device)[:, None]
-    key_1K = torch.arange(num_keys, device=scores_BAQK.device)[None, :]
-    hidden_QK = key_1K > query_Q1
-    if window:
-        hidden_QK = hidden_QK | (key_1K <= query_Q1 - window)
-    hidden_BAQK = hidden_QK[None, None]
-    return hidden_BAQK if left_padding_B is None else hidden_BAQK | (key_1K < left_padding_B[:, None, None, None])
-
-
 def _forward(scores_BAQK: Tensor, left_padding_B: Tensor | None, first_key: int, window: int, scale: float) -> Tensor:
-    hidden_BAQK = unseen_keys(scores_BAQK, left_padding_B, first_key, window)
-    probabilities = (wide(scores_BAQK) * scale).masked_fill(hidden_BAQK, -torch.inf).softmax(-1)
-    # Of no keys softmax makes NaN.
-    return probabilities.masked_fill(hidden_BAQK, 0.0).to(scores_BAQK.dtype).contiguous()
+    how = {"first_key": first_key, "window": window, "scale": scale}
+    return reference.banded_softmax(scores_BAQK, left_padding_B, **how).contiguous()
 
 
 def _forward_cpu(
@@ -63,11 +49,9 @@ def _backward(
     window: int,
     scale: float,
 ) -> Tensor:
-    hidden_BAQK = unseen_keys(probabilities_BAQK, left_padding_B, first_key, window)
-    wide_p, given = wide(probabilities_BAQK), wide(gradient_BAQK).masked_fill(hidden_BAQK, 0.0)
-    mean = (wide_p * given).sum(-1, keepdim=True)
-    gradient = (wide_p * (given - mean) * scale).masked_fill(hidden_BAQK, 0.0)
-    return gradient.to(probabilities_BAQK.dtype).contiguous()
+    how = {"first_key": first_key, "window": window, "scale": scale}
+    gradient = reference.banded_softmax_gradient(probabilities_BAQK, gradient_BAQK, left_padding_B, **how)
+    return gradient.contiguous()
 
 
 def _backward_cpu(
