@@ -114,6 +114,7 @@ setup(
     ext_modules=[CPU_LIBRARY, JAIL, TRACER],
     package_data={
         "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
+        "megatron_codex.launch": ["job.sh"],
         "megatron_codex.planning": ["hardware/*.yaml"],
         "megatron_codex": ["py.typed"],
         "megatron_codex.evaluation.report": ["page.css", "page.js"],

@@ -1,0 +1,87 @@
+# ---- From here on every job is the same (megatron_codex/launch/job.sh).
+
+job=$SLURM_JOB_ID task=${SLURM_ARRAY_TASK_ID:-0} restarts=${SLURM_RESTART_COUNT:-0}
+export MCX_FIRST_END="$launch_dir/$name.ends/$job-$restarts"
+mkdir -p "$launch_dir/$name.ends" "$done_dir"
+
+# tell EVENT [DETAIL]: a line of the history, which `launch.py status` reads.
+tell() {
+    local now
+    now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$now" "$job" "$task" "$restarts" "$1" "${2:-}" >>"$launch_dir/$name.history"
+    echo "== $now $1${2:+: $2}"
+}
+
+# fail CODE REASON: the job has failed for good.
+fail() {
+    tell failed "$2"
+    if [ -n "$on_failure" ]; then
+        MCX_JOB_ID=$job MCX_NAME=$name MCX_RUN_DIR=$run_dir MCX_EXIT_CODE=$1 MCX_REASON=$2 MCX_RESTARTS=$restarts \
+            MCX_LOG=$log timeout 60 bash -c "$on_failure" || echo "== on_failure ended with exit code $?"
+    fi
+    exit "$1"
+}
+
+# back CODE REASON: into the queue again, with the same number, so that jobs which wait for this one go on waiting.
+back() {
+    [ "$restarts" -lt "$max_requeues" ] || fail "$1" "$2; it was queued again $restarts times, which is the most"
+    tell requeued "$2"
+    scontrol requeue "$job" || fail "$1" "$2; and SLURM does not queue it again"
+    # SLURM now ends this script by SIGTERM, then by SIGKILL. Nodes can be kept out of a waiting job only, so in between.
+    local tries bad=""
+    [ ! -f "$bad_nodes" ] || bad=$(cut -f1 "$bad_nodes" | cut -d' ' -f1 | sort -u | paste -sd,)
+    for tries in $(seq 20); do
+        if [ -z "$bad" ] || scontrol update JobId="$job" ExcNodeList="${exclude:+$exclude,}$bad"; then break; fi
+        sleep 0.5
+    done
+    exit "$1"
+}
+
+# run COMMAND...: start the ranks and wait for them; their exit code, that of the first to end badly, is in $code, and how
+# they ended in $how. A signal ends `wait`, not the ranks: the trap says so in $told, and they are waited for again.
+told=""
+run() {
+    local ranks status number node interrupted
+    rm -rf "$MCX_FIRST_END"
+    start "$@" &
+    ranks=$!
+    trap 'told=USR1; tell told "the time limit is near: ranks save and end"; pass_on "$ranks" USR1' USR1
+    # Of scancel, scontrol requeue and preemption; SLURM tells the ranks itself.
+    trap 'told=TERM' TERM
+    code=127
+    while true; do
+        interrupted=$told
+        wait "$ranks"
+        status=$?
+        [ "$status" = 127 ] && break # it was waited for before
+        code=$status
+        [ "$told" = "$interrupted" ] && break
+    done
+    trap : USR1 TERM
+    how="exit code $code"
+    if [ "$code" != 0 ] && read -r number node status 2>/dev/null <"$MCX_FIRST_END/end"; then
+        code=$status
+        how="rank $number on $node was the first to end, with exit code $code"
+        [ "$code" -le 128 ] || how="$how (signal $((code - 128)))"
+    fi
+}
+
+# judge: what becomes of the job, by $code.
+judge() {
+    case "$code" in
+        0) return ;;
+        2) fail 2 "bad input ($how)" ;;
+    esac
+    [ "$told" != TERM ] || { tell stopped "by SLURM: scancel, requeue or preemption"; exit "$code"; }
+    case "$code" in
+        75) back "$code" "stopped after saving ($how)" ;;
+        76) back "$code" "a bad node is kept out: $(tail -n 1 "$bad_nodes" 2>/dev/null) ($how)" ;;
+        77) back "$code" "hang ($how)" ;;
+        78) back "$code" "lost ranks ($how)" ;;
+    esac
+    [ "$told" != USR1 ] || back "$code" "the time limit is near ($how)"
+    [ "$code" -le 128 ] || back "$code" "lost ranks ($how)"
+    fail "$code" "the work failed ($how)"
+}
+
+tell started "on $SLURM_JOB_NODELIST"

@@ -1,0 +1,115 @@
+"""The script: its #SBATCH lines, its environment, how ranks start, containers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from megatron_codex.config.launch import ArrayConfig, ContainerConfig, LaunchConfig, ResourcesConfig, RestartsConfig
+from megatron_codex.launch.script import render
+
+RESOURCES = ResourcesConfig(nodes=4, tasks_per_node=8, gpus_per_node=8, cpus_per_task=6, time_minutes=90)
+
+
+def launch(**values: object) -> LaunchConfig:
+    given = {"command": "train", "run_dir": Path("/runs/a"), "python": "python", "resources": RESOURCES} | values
+    return LaunchConfig(**given)  # type: ignore[arg-type]
+
+
+def script(**values: object) -> str:
+    return render(launch(**values), work_key="key")
+
+
+def directives(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", text, flags=re.MULTILINE))
+
+
+def test_what_is_asked_of_slurm() -> None:
+    asked = directives(
+        script(
+            restarts=RestartsConfig(signal_lead_s=120),
+            resources=replace(
+                RESOURCES,
+                memory_gb=0.5,
+                partition="gpu",
+                account="a1",
+                qos="long",
+                exclude=("n1", "n2"),
+                gpu_type="a100",
+            ),
+        )
+    )
+    assert (asked["nodes"], asked["ntasks-per-node"]) == ("4", "8")
+    assert (asked["gres"], asked["cpus-per-task"], asked["mem"], asked["time"]) == ("gpu:a100:8", "6", "500M", "90")
+    assert (asked["partition"], asked["account"], asked["qos"], asked["exclude"]) == ("gpu", "a1", "long", "n1,n2")
+    assert (asked["signal"], asked["open-mode"], asked["requeue"]) == ("B:USR1@120", "append", "")
+    assert (asked["distribution"], asked["kill-on-invalid-dep"]) == ("block:block", "yes")
+
+
+def test_a_job_that_may_not_restart_says_so() -> None:
+    asked = directives(script(restarts=RestartsConfig(max_requeues=0)))
+    assert "no-requeue" in asked
+    assert "requeue" not in asked
+
+
+def test_an_array_gives_each_job_its_share() -> None:
+    text = script(command="sample", array=ArrayConfig(tasks=100, at_a_time=10), resources=ResourcesConfig())
+    assert directives(text)["array"] == "0-99%10"
+    assert 'command+=(--shard "$SLURM_ARRAY_TASK_ID/100")' in text
+    assert directives(text)["output"] == "/runs/a/launch/a-%A_%a.out"
+
+
+def test_a_rank_that_fails_ends_the_step() -> None:
+    assert "exec srun --kill-on-bad-exit=1" in script()
+
+
+def test_each_variable_has_its_reason() -> None:
+    lines = re.findall(r"^export (?:NCCL|OMP|TORCH|CUDA|PYTHON)[A-Z_]*=.*$", script(), flags=re.MULTILINE)
+    assert {line.split("=")[0].removeprefix("export ") for line in lines} >= {"NCCL_DEBUG", "OMP_NUM_THREADS"}
+    assert all("  # " in line for line in lines)
+
+
+def test_nothing_of_nccl_without_gpus() -> None:
+    assert "NCCL" not in script(resources=replace(RESOURCES, gpus_per_node=0))
+
+
+def test_the_users_environment_wins() -> None:
+    text = script(environment=("OMP_NUM_THREADS=3",))
+    assert text.index("OMP_NUM_THREADS=6") < text.index("OMP_NUM_THREADS=3")
+
+
+@pytest.mark.parametrize("launcher", ["srun", "mpirun"])
+@pytest.mark.parametrize("kind", ["none", "pyxis", "enroot", "apptainer"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "preprocess_data", "report"])
+def test_every_script_is_bash(launcher: str, kind: str, command: str) -> None:
+    container = ContainerConfig(kind=kind, image=None if kind == "none" else "a b'c.sqsh", mounts=("/data:/data:ro",))  # type: ignore[arg-type]
+    array = ArrayConfig(tasks=3) if command in ("sample", "evaluate") else ArrayConfig()
+    text = script(command=command, launcher=launcher, container=container, array=array, modules=("cuda/12",))
+    checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_pyxis_is_asked_through_srun() -> None:
+    container = ContainerConfig(kind="pyxis", image="r#codex:1", mounts=("/data:/data:ro",))
+    text = script(container=container, project_dir=Path("/code"))
+    assert "'--container-image=r#codex:1'" in text
+    assert "--container-mounts=/code:/code,/runs/a:/runs/a,/data:/data:ro" in text
+
+
+@pytest.mark.parametrize(("kind", "program"), [("enroot", "enroot start"), ("apptainer", "apptainer exec --nv")])
+def test_other_containers_stand_before_the_ranks_command(kind: str, program: str) -> None:
+    text = script(container=ContainerConfig(kind=kind, image="codex.sif"))  # type: ignore[arg-type]
+    line = next(line for line in text.splitlines() if 'bash -c "$rank" rank ' in line)
+    assert line.split(" rank ")[1].startswith(program)
+    assert line.endswith('codex.sif "$@"')
+
+
+def test_mpirun_hands_the_environment_on() -> None:
+    text = script(launcher="mpirun", environment=("A=1",))
+    assert "--map-by ppr:8:node:PE=6" in text
+    for name in ("MASTER_ADDR", "MASTER_PORT", "MCX_FIRST_END", "A", "NCCL_DEBUG"):
+        assert f"-x {name} " in text + " "
