@@ -1,7 +1,7 @@
 """What goes wrong, said in one line, and the exit codes of every command.
 
-A user's mistake is an InputError (exit code 2), work that failed is a WorkError (exit code 1); anything else is a fault
-of ours and keeps its traceback.
+A user's mistake is an InputError (exit code 2), work that failed is a WorkError (exit code 1, or a kind's own of
+exit_codes.py); anything else is a fault of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from megatron_codex.exit_codes import ExitCode
 from megatron_codex.rank import is_first_rank, launched_rank
-
-EXIT_WORK_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 
 class _Missing(enum.Enum):
@@ -67,15 +65,25 @@ def _restore(cls: type[InputError], args: tuple[object, ...], attributes: dict[s
 
 
 class WorkError(RuntimeError):
-    """The work itself failed (a rank died, a project's tests did not run): one line, exit code 1."""
+    """The work itself failed (a rank died, a project's tests did not run): one line, and an exit code."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.WORK_FAILED
 
 
 class LostRankError(WorkError):
     """A rank of the run is gone: said by the first of those that are left."""
 
+    exit_code = ExitCode.LOST_RANK
+
     def __init__(self, message: str, *, speaker: int) -> None:
         super().__init__(message)
         self.speaker = speaker
+
+
+class StoppedError(WorkError):
+    """A signal stopped the work, and what it had done is kept: the same command goes on."""
+
+    exit_code = ExitCode.STOPPED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,19 +137,19 @@ def run_command(main: Callable[[], object]) -> None:
 
     Every rank of a multi-process run exits with the code. Bad input is the same on all of them, so only global rank 0
     speaks of it; of a disk that is full or may not be written, each rank that met it does.
-    Exit codes: 0 done, 1 the work failed, 2 bad input, 130 interrupted.
+    Exit codes: exit_codes.py.
     """
     try:
         main()
     except (InputError, WorkError) as error:
         speaks = str(error.speaker) == launched_rank() if isinstance(error, LostRankError) else is_first_rank()
         if speaks:
-            _say(str(error))
-        sys.exit(EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_WORK_FAILED)
+            _say(str(error), kind="stopped" if isinstance(error, StoppedError) else "error")
+        sys.exit(ExitCode.BAD_INPUT if isinstance(error, InputError) else error.exit_code)
     except KeyboardInterrupt as interrupt:
         if interrupt.args:  # what is kept, by work that goes on where it was stopped
             print(interrupt, file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader of our stdout went away (`... | head`): not an error, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -150,13 +158,13 @@ def run_command(main: Callable[[], object]) -> None:
         # A full disk is the machine's and a path that may not be used the user's, wherever they are met.
         if error.errno in _FULL:
             _say(_FULL[error.errno] if error.filename is None else f"{error.filename}: {_FULL[error.errno]}")
-            sys.exit(EXIT_WORK_FAILED)
+            sys.exit(ExitCode.WORK_FAILED)
         if error.errno in _UNUSABLE and error.filename is not None:
             _say(f"{error.filename}: {_UNUSABLE[error.errno]}")
-            sys.exit(EXIT_BAD_INPUT)
+            sys.exit(ExitCode.BAD_INPUT)
         raise
 
 
-def _say(message: str) -> None:
+def _say(message: str, *, kind: str = "error") -> None:
     for line in message.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        print(f"{kind}: {line}", file=sys.stderr)

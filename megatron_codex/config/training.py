@@ -57,7 +57,8 @@ class TrainingConfig:
     """Newest checkpoints to keep; 0 keeps all."""
     loss_spike_factor: float | None = None
     """A batch whose loss is not finite, or more than this many times the mean of the last loss_spike_window losses, is
-    skipped: weights stay, and it is counted. None: no batch is skipped, and a loss that is not finite ends the run."""
+    skipped: weights stay, and it is counted; so is one whose gradient is not finite. None: no batch is skipped, and a
+    loss or gradient that is not finite ends the run."""
     loss_spike_window: int = 32
     """Steps whose losses a spike is measured against; before there are so many, only a loss that is not finite is
     one."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import torch
 
-from megatron_codex.errors import EXIT_WORK_FAILED, WorkError
+from megatron_codex.errors import WorkError
+from megatron_codex.exit_codes import ExitCode
 
 _POLL_S = 0.05
 _GRACE_S = 10.0
@@ -65,5 +66,5 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
         if None not in codes:
             return first_code
         if failed_at is not None and time.monotonic() - failed_at > _GRACE_S:
-            return first_code or EXIT_WORK_FAILED
+            return first_code or ExitCode.WORK_FAILED
         time.sleep(_POLL_S)

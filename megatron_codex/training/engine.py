@@ -6,7 +6,9 @@ behind the same three calls (training/deepspeed_engine.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -35,6 +37,14 @@ from megatron_codex.training.loss import forward_step, no_scaling
 _BACKEND = "optimizer.backend"
 
 
+class BadGradientError(Exception):
+    """The gradient's norm is not finite; no weight was changed."""
+
+    def __init__(self, norm: float) -> None:
+        super().__init__(f"gradient norm is {norm}")
+        self.norm = norm
+
+
 class TrainingEngine(Protocol):
     """What the loop needs of an engine. A step is zero_gradients, run, update; an evaluation is run, forward only."""
 
@@ -51,8 +61,15 @@ class TrainingEngine(Protocol):
         num_tokens: unmasked tokens of the global batch, which the gradient is divided by.
         """
 
+    def run_alone(self, batch: StepBatch, *, num_tokens: int) -> None:
+        """Forward and backward of all micro-batches; gradients are not summed over the data-parallel ranks."""
+
     def update(self, learning_rate: float) -> float:
-        """Clip the gradient and update the weights; the gradient's norm before it was clipped."""
+        """Clip the gradient and update the weights; the gradient's norm before it was clipped.
+
+        Raises: BadGradientError, on all ranks, when that is not finite, and no weight is changed; an engine that cannot
+        leave its weights as they are returns the norm instead.
+        """
 
     def train_mode(self, training: bool) -> None:
         """Switch dropout on (training) or off (evaluation)."""
@@ -99,8 +116,23 @@ class Engine:
         )
         return sums
 
+    def run_alone(self, batch: StepBatch, *, num_tokens: int) -> None:
+        """Forward and backward of all micro-batches; gradients are not summed over the data-parallel ranks."""
+        config = self.chunks[0].config
+        finalize, config.finalize_model_grads_func = config.finalize_model_grads_func, None
+        try:
+            with ExitStack() as stack:
+                for chunk in self.chunks:
+                    stack.enter_context(chunk.no_sync())
+                self.run(batch, num_tokens=num_tokens, forward_only=False)
+        finally:
+            config.finalize_model_grads_func = finalize
+
     def update(self, learning_rate: float) -> float:
-        """Clip the gradient and update the weights; the gradient's norm before it was clipped."""
+        """Clip the gradient and update the weights; the gradient's norm before it was clipped.
+
+        Raises: BadGradientError when that is not finite; no weight is changed.
+        """
         self.set_learning_rate(learning_rate)
         if self.flat_adam is None:
             _, grad_norm, _ = self.optimizer.step()
@@ -138,6 +170,8 @@ def build_engine(config: TrainConfig) -> Engine:
     ]
     optimizer = _build_optimizer(config, chunks)
     flat_adam = fuse(optimizer.chained_optimizers[0]) if config.optimizer.backend == "flat_adam" else None
+    # megatron-core's step asks for the norm, then clips by it and updates: between the two it can be called off.
+    optimizer.get_grad_norm = _finite(optimizer.get_grad_norm)
     model_config.finalize_model_grads_func = no_scaling(finalize_model_grads)
     if parallel.overlap_grad_reduce:
         no_sync = [chunk.no_sync for chunk in chunks]
@@ -158,6 +192,16 @@ def fused_adam(backend: str) -> type[Any] | None:
     if backend == "apex":
         return apex.fused_adam(_BACKEND)
     return transformer_engine.fused_adam(_BACKEND) if backend == "transformer_engine" else None
+
+
+def _finite(grad_norm: Callable[[], float]) -> Callable[[], float]:
+    def checked() -> float:
+        norm = grad_norm()
+        if not math.isfinite(norm):
+            raise BadGradientError(float(norm))
+        return norm
+
+    return checked
 
 
 def _build_optimizer(config: TrainConfig, chunks: list[Any]) -> Any:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from megatron_codex.config.training import TrainConfig
+from megatron_codex.errors import InputError, StoppedError, WorkError
 from megatron_codex.log import progress as progress_bar
-from megatron_codex.model.checkpoint_files import CHECKPOINTS
+from megatron_codex.model.checkpoint_files import CHECKPOINTS, step_name
 from megatron_codex.parallel.groups import Layout
 from megatron_codex.training.batches import GlobalBatches
 from megatron_codex.training.checkpoint import CheckpointSaver, Progress
@@ -18,7 +19,8 @@ from megatron_codex.training.engine import TrainingEngine
 from megatron_codex.training.metrics import MetricsWriter, log_step, model_flops, peak_flops
 from megatron_codex.training.randomness import seed_step
 from megatron_codex.training.schedule import learning_rate
-from megatron_codex.training.step import StepResult, evaluate, train_step
+from megatron_codex.training.step import RefusedStepError, StepResult, evaluate, train_step
+from megatron_codex.training.stop_signals import StopSignals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ def run_steps(run: Run, progress: Progress) -> Progress:
     """Train from `progress` to the last step, or until the validation loss no longer falls; where the run then stands.
 
     A checkpoint of the last step is written, and one of each step with the best evaluation so far.
+    Raises: StoppedError after a checkpoint, when a signal stops the run; WorkError and InputError when it cannot go on,
+    after a checkpoint where the state is sound.
     """
     config = run.config
     output_dir = config.training.output_dir
@@ -55,9 +59,14 @@ def run_steps(run: Run, progress: Progress) -> Progress:
         saver = stack.enter_context(
             CheckpointSaver(run.engine, config, output_dir / CHECKPOINTS, data_fingerprint=run.data_fingerprint)
         )
+        signals = stack.enter_context(StopSignals(doing=lambda: f"step {progress.step + 1}"))
         steps = range(progress.step, last)
+        saved_step = progress.step
         for step in progress_bar(steps, total=len(steps), description="training", unit="step"):
-            line, progress = take_step(run, step, progress)
+            try:
+                line, progress = take_step(run, step, progress, stop_asked=signals.asked is not None)
+            except RefusedStepError as refused:
+                raise _after_a_checkpoint(saver, progress, refused, saved_step=saved_step) from refused
             ends = progress.step == last or progress.plateau.has_ended(config.training)
             if writer is not None:
                 writer.write(line)
@@ -69,13 +78,31 @@ def run_steps(run: Run, progress: Progress) -> Progress:
                 or progress.plateau.best_step == progress.step
             ):
                 saver.save(progress)
+                saved_step = progress.step
             if ends:
                 break
     return progress
 
 
-def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], Progress]:
-    """One step and, where it is due, an evaluation: the line of metrics and where the run then stands."""
+def _after_a_checkpoint(
+    saver: CheckpointSaver, progress: Progress, refused: RefusedStepError, *, saved_step: int
+) -> InputError | WorkError:
+    """See that the last step is saved; the error to end with. Collective: all ranks refuse the same step."""
+    reason = refused.reason
+    if progress.step > saved_step:
+        saver.save(progress)
+    saver.finish()
+    if isinstance(reason, StoppedError):
+        kept = f"its checkpoint is written: {step_name(progress.step)}" if progress.step else "nothing was done yet"
+        return StoppedError(f"{reason} after step {progress.step}; {kept}; the same command goes on")
+    return reason
+
+
+def take_step(run: Run, step: int, progress: Progress, *, stop_asked: bool = False) -> tuple[dict[str, Any], Progress]:
+    """One step and, where it is due, an evaluation: the line of metrics and where the run then stands.
+
+    stop_asked, and what it raises: as train_step has them.
+    """
     config = run.config
     started = time.perf_counter()
     if config.model.hidden_dropout or config.model.attention_dropout:
@@ -90,9 +117,12 @@ def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], 
         learning_rate=rate,
         vocab_size=run.vocab_size,
         accepts=spikes.acceptance(config.training),
+        stop_asked=stop_asked,
     )
     if result.loss is not None:
-        spikes = spikes.after(step, result.loss, config.training, skipped=result.declined)
+        spikes = spikes.after(
+            step, result.loss, config.training, skipped=result.declined, bad_gradient=result.bad_gradient
+        )
     num_tokens = 0 if result.declined else result.num_tokens
     seconds = time.perf_counter() - started
     line: dict[str, Any] = {
@@ -109,7 +139,7 @@ def take_step(run: Run, step: int, progress: Progress) -> tuple[dict[str, Any], 
         "mfu": _model_flops_utilisation(run, result, seconds),
     }
     if result.declined:
-        line["skipped"] = f"loss {result.loss:.6g}"
+        line["skipped"] = result.bad_gradient or f"loss {result.loss:.6g}"
     plateau = progress.plateau
     last = step + 1 == config.training.train_iters
     if run.valid is not None and (last or _is_due(step + 1, config.training.eval_interval)):

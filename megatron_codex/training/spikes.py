@@ -1,7 +1,7 @@
-"""Batches whose loss is out of line: skipped, counted, and the end of the run when they do not stop.
+"""Batches whose loss or gradient is out of line: skipped, counted, and the end of the run when they do not stop.
 
-In: the losses of a run, step by step. Out: whether a batch's gradient may change the weights. The state is part of
-every checkpoint, so a resumed run skips what the whole run skips.
+In: the losses of a run, step by step, and gradients that are not finite. Out: whether a batch's gradient may change the
+weights. The state is part of every checkpoint, so a resumed run skips what the whole run skips.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ class Spikes:
         limit = self._limit(config, config.loss_spike_factor)
         return lambda loss: math.isfinite(loss) and loss <= limit
 
-    def after(self, step: int, loss: float, config: TrainingConfig, *, skipped: bool) -> Self:
-        """The state after a step, counted from 0.
+    def after(
+        self, step: int, loss: float, config: TrainingConfig, *, skipped: bool, bad_gradient: str | None = None
+    ) -> Self:
+        """The state after a step, counted from 0. bad_gradient: why it was skipped, where not for its loss.
 
         Raises: WorkError when max_skipped_in_a_row batches were skipped one after the other.
         """
@@ -55,11 +57,13 @@ class Spikes:
         if not skipped:
             return replace(self, num_in_a_row=0, recent_losses=(*self.recent_losses, loss)[-config.loss_spike_window :])
         limit = self._limit(config, config.loss_spike_factor)
-        _logger.warning("step %d: skipped, its loss is %.6g and the limit %.6g", step + 1, loss, limit)
+        reason = bad_gradient or f"its loss is {loss:.6g} and the limit {limit:.6g}"
+        _logger.warning("step %d: skipped, %s", step + 1, reason)
         in_a_row = self.num_in_a_row + 1
         if in_a_row == config.max_skipped_in_a_row:
+            last = bad_gradient or f"loss is {loss:.6g}, the limit {limit:.6g}"
             raise WorkError(
-                f"step {step + 1}: loss is {loss:.6g}, the limit {limit:.6g}, and {in_a_row} batches in a row were "
+                f"step {step + 1}: {last}, and {in_a_row} batches in a row were "
                 "skipped for theirs; training stops and the last checkpoint stays; lower optimizer.lr or raise "
                 "training.loss_spike_factor, and continue from a checkpoint before the spike"
             )

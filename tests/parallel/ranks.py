@@ -2,7 +2,8 @@
 
 A job is a training configuration (nested mappings). Tasks codex_s and codex_d read their problems as JSON Lines of
 {"prompt", "completion"}: what a Problem renders to is tested elsewhere. The key "blank_every": n takes the loss mask
-off every n-th training sample, which no real data set does; "max_file_bytes": n stands for a disk that fills up.
+off every n-th training sample, which no real data set does; "max_file_bytes": n stands for a disk that fills up;
+"plant" is a fault of tests/training/planted.py.
 """
 
 from __future__ import annotations
@@ -127,6 +128,7 @@ def train_jobs(directory: Path) -> None:
     from megatron_codex.errors import InputError, WorkError
     from megatron_codex.jsonl import read_jsonl
     from megatron_codex.training import run
+    from tests.training.planted import planted
 
     def read_pairs(path: Path, *, families: bool = False) -> Pairs:
         return Pairs.of_texts((row["prompt"], row["completion"]) for row in read_jsonl(path))
@@ -140,7 +142,8 @@ def train_jobs(directory: Path) -> None:
         most_bytes = job.pop("max_file_bytes", 0)
         run.run_steps = partial(_with_small_files, run_steps, most_bytes) if most_bytes else run_steps
         try:
-            outcomes.append(run.train(build_config(TrainConfig, job), read_pairs=read_pairs))
+            with planted(job.pop("plant", None)):
+                outcomes.append(run.train(build_config(TrainConfig, job), read_pairs=read_pairs))
         except (InputError, WorkError) as error:
             outcomes.append(f"{type(error).__name__}: {error}")
     if dist.get_rank() == 0:

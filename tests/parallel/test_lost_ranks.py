@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from megatron_codex.errors import WorkError
+from megatron_codex.exit_codes import ExitCode
 from megatron_codex.parallel.local_ranks import run_local_ranks
 from tests.parallel.ranks import ROOT
 
@@ -70,12 +71,12 @@ def test_a_dead_rank_is_named_by_the_first_that_is_left(
     found = ended[dying]
     assert found[dying][1] == -signal.SIGKILL
     error, code = found[speaking]
-    assert code == 1
+    assert code == ExitCode.LOST_RANK
     lines = [line for line in error.splitlines() if "error: " in line]
     assert len(lines) == 1 and lines[0].startswith(f"error: rank {dying} of 3 died or ended")
     assert "Traceback" not in error
     (other,) = {0, 1, 2} - {dying, speaking}
-    assert found[other][1] == 1 and "error: " not in found[other][0]
+    assert found[other][1] == ExitCode.LOST_RANK and "error: " not in found[other][0]
 
 
 def test_local_ranks_name_the_one_that_a_signal_ended() -> None:
