@@ -16,7 +16,7 @@ def main() -> None:
     config = parse_command(PreprocessConfig, description=__doc__)
     summary = preprocess_data(config)
     if summary is None:
-        return  # an MPI rank that worked for the first one
+        return  # an MPI rank that worked for the first one, or a share of the work; the last to end speaks
     megabytes = summary.text_bytes / 1e6
     print(
         f"{config.output_prefix}.bin: {summary.num_documents} documents, {summary.num_tokens} tokens "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from megatron_codex.config.execution import ExecutionConfig
+from megatron_codex.config.shards import read_share, share_faults
 from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.errors import Fault, raise_faults
 
@@ -180,11 +181,22 @@ class PreprocessConfig(ExecutionConfig):
     """Field of a JSON line that holds the text; Parquet files without such a column are read from `content`."""
     append_eod: bool = True
     """End every document with the end-of-document token."""
+    shard: str | None = None
+    """I/N: tokenise share I (from 0) of N, beside other processes; the last to end writes the output. None: all."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     """The vocabulary."""
 
     def _faults(self) -> list[Fault]:
-        return [*super()._faults(), *_input_faults(self.input)]
+        faults = [*super()._faults(), *_input_faults(self.input), *share_faults(self.shard, lambda: (0, 1))]
+        if self.shard is not None and self.executor != "processes":
+            rule, remedy = "cannot go with shard: its processes share the work themselves", "leave one of the two out"
+            faults.append(Fault(field="executor", value=self.executor, rule=rule, remedy=remedy))
+        return faults
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(I, N): this process's share of the tasks."""
+        return (0, 1) if self.shard is None else read_share(self.shard)
 
 
 @dataclass(frozen=True, kw_only=True)

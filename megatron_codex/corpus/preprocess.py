@@ -10,10 +10,11 @@ the output.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,10 +32,11 @@ from megatron_codex.corpus.token_parts import DamagedPart, PartCounts, read_coun
 from megatron_codex.corpus.token_tasks import TASK_BYTES, TokenSettings, TokenTask, encode_task, plan_tasks
 from megatron_codex.data.indexed import IndexedDatasetWriter, bin_path, dataset_files, idx_path, manifest_path
 from megatron_codex.errors import InputError, WorkError
-from megatron_codex.files import require_file, sha256_file
-from megatron_codex.manifest import write_manifest
+from megatron_codex.files import require_absent, require_file, sha256_file
+from megatron_codex.journals import open_journal
+from megatron_codex.manifest import read_manifest, write_manifest
 from megatron_codex.tokenizer.codex import CodexTokenizer
-from megatron_codex.unfinished import partial_path, unfinished_work
+from megatron_codex.unfinished import Unfinished, partial_path, unfinished_work
 
 logger = logging.getLogger(__name__)
 
@@ -59,49 +61,128 @@ class PreprocessSummary:
 def preprocess_data(config: PreprocessConfig) -> PreprocessSummary | None:
     """Tokenise the inputs into config.output_prefix's three files, whole or not at all.
 
-    What a run that was killed left in PREFIX.partial/ is used. None: on MPI ranks but the first, which work for it.
+    What a run that was killed left in PREFIX.partial/ is used. None: on MPI ranks but the first, which work for it; for
+    a share of the work (--shard) when others have not ended, or have joined all.
     Raises: InputError for a missing or damaged input, a row without text, an output that exists or that another process
     is at work on, or unfinished work of other inputs or settings; WorkError when workers die again and again.
     """
     with executor(config, folder=partial_path(config.output_prefix) / "slurm") as run:
-        return None if run is None else _preprocess(config, run)
+        if run is None:
+            return None
+        planned = _plan(config)
+        return _preprocess(planned, run) if config.share[1] == 1 else _preprocess_share(planned, run)
 
 
-def _preprocess(config: PreprocessConfig, run: RunTasks) -> PreprocessSummary:
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """What the inputs and the configuration decide."""
+
+    config: PreprocessConfig
+    started_at: float
+    files: list[Path]
+    tokenizer: CodexTokenizer
+    tasks: list[TokenTask]
+    fingerprint: dict[str, Any]
+
+    @property
+    def encode(self) -> Callable[[TokenTask], None]:
+        """Makes a task's part; goes to other processes."""
+        config = self.config
+        settings = TokenSettings(key=config.json_key, append_eod=config.append_eod, tokenizer=config.tokenizer)
+        return partial(encode_task, settings=settings)
+
+
+def _plan(config: PreprocessConfig) -> _Planned:
     started_at = time.time()
-    prefix = config.output_prefix
     files = find_files(config.input)
-    tokenizer = CodexTokenizer.from_config(config.tokenizer)
-    tasks = plan_tasks(files, partial_path(prefix), key=config.json_key, task_bytes=TASK_BYTES)
-    settings = TokenSettings(key=config.json_key, append_eod=config.append_eod, tokenizer=config.tokenizer)
-    with unfinished_work(prefix, fingerprint=_fingerprint(config, files), outputs=dataset_files(prefix)) as work:
-        joined = work.directory / _JOINED
-        _drop_damaged(tasks, tokenizer.dtype)
-        with _beside() as (threads, stop):
-            joining = threads.submit(_join, tasks, joined, tokenizer.dtype, stop=stop)
-            digests = {file: threads.submit(sha256_file, file, stop=stop) for file in files}
-            run(partial(encode_task, settings=settings), tasks, done=_is_done, description="tokenise")
-            totals = joining.result()
-            inputs = {path: digest.result() for path, digest in digests.items()}
-        if not totals.num_tokens:
-            raise InputError(str(prefix), rule="no tokens were added", remedy="give input that has documents")
-        summary = PreprocessSummary(**asdict(totals), dtype=tokenizer.dtype.name, seconds=time.time() - started_at)
-        write_manifest(
-            work.directory,
-            name=manifest_path(joined).name,
-            command="preprocess_data",
-            config=config,
-            inputs=inputs,
-            counts={"documents": summary.num_documents, "empty": summary.num_empty, "tokens": summary.num_tokens},
-            started_at=started_at,
-            extra={
-                "dtype": summary.dtype,
-                "eod": tokenizer.eod,
-                "vocab_size": tokenizer.vocab_size,
-                "encoder": tokenizer.encoder_name,
-            },
-        )
-        work.publish(dict(zip(dataset_files(joined), dataset_files(prefix), strict=True)))
+    partial_directory = partial_path(config.output_prefix)
+    return _Planned(
+        config=config,
+        started_at=started_at,
+        files=files,
+        tokenizer=CodexTokenizer.from_config(config.tokenizer),
+        tasks=plan_tasks(files, partial_directory, key=config.json_key, task_bytes=TASK_BYTES),
+        fingerprint=_fingerprint(config, files),
+    )
+
+
+def _preprocess(planned: _Planned, run: RunTasks) -> PreprocessSummary:
+    prefix = planned.config.output_prefix
+    with unfinished_work(prefix, fingerprint=planned.fingerprint, outputs=dataset_files(prefix)) as work:
+        _drop_damaged(planned.tasks, planned.tokenizer.dtype)
+        return _encode_and_join(planned, work, run)
+
+
+def _preprocess_share(planned: _Planned, run: RunTasks) -> PreprocessSummary | None:
+    """Every N-th task; the last of the processes that share the work joins all parts."""
+    prefix, (number, count) = planned.config.output_prefix, planned.config.share
+    if not partial_path(prefix).exists():
+        if _is_made(planned):
+            logger.info("%s is there, of the same inputs and settings", bin_path(prefix))
+            return None
+        for path in dataset_files(prefix):
+            require_absent(path)
+    with open_journal(prefix, name="tokens", fingerprint=planned.fingerprint, shard=(number, count)) as journal:
+        mine = planned.tasks[number::count]
+        _drop_damaged(mine, planned.tokenizer.dtype)
+        run(planned.encode, mine, done=_is_done, description=f"tokenise shard {number}/{count}")
+        with journal.joining() as still_there:
+            if not still_there:
+                return None  # another one has found all parts there, and joined them
+            _drop_damaged(planned.tasks, planned.tokenizer.dtype)
+            left = sum(not _is_done(task) for task in planned.tasks)
+            if left:
+                text = "%d of %d tasks are not done yet; the last shard to end writes %s; if all have, run again"
+                logger.info(text, left, len(planned.tasks), bin_path(prefix))
+                return None
+            summary = _encode_and_join(planned, Unfinished(journal.directory), run)
+            journal.remove()
+    return summary
+
+
+def _is_made(planned: _Planned) -> bool:
+    """Whether the outputs are there, of these inputs and settings."""
+    prefix = planned.config.output_prefix
+    try:
+        manifest = read_manifest(prefix.parent, manifest_path(prefix).name)
+    except InputError:
+        return False
+    decides = json.loads(json.dumps(planned.fingerprint))
+    return manifest.get("made_of") == decides and all(path.exists() for path in dataset_files(prefix))
+
+
+def _encode_and_join(planned: _Planned, work: Unfinished, run: RunTasks) -> PreprocessSummary:
+    """Run the tasks that are left, join all parts beside it, and put the outputs in their places."""
+    config, tokenizer = planned.config, planned.tokenizer
+    prefix = config.output_prefix
+    joined = work.directory / _JOINED
+    with _beside() as (threads, stop):
+        joining = threads.submit(_join, planned.tasks, joined, tokenizer.dtype, stop=stop)
+        digests = {file: threads.submit(sha256_file, file, stop=stop) for file in planned.files}
+        run(planned.encode, planned.tasks, done=_is_done, description="tokenise")
+        totals = joining.result()
+        inputs = {path: digest.result() for path, digest in digests.items()}
+    if not totals.num_tokens:
+        raise InputError(str(prefix), rule="no tokens were added", remedy="give input that has documents")
+    seconds = time.time() - planned.started_at
+    summary = PreprocessSummary(**asdict(totals), dtype=tokenizer.dtype.name, seconds=seconds)
+    write_manifest(
+        work.directory,
+        name=manifest_path(joined).name,
+        command="preprocess_data",
+        config=config,
+        inputs=inputs,
+        counts={"documents": summary.num_documents, "empty": summary.num_empty, "tokens": summary.num_tokens},
+        started_at=planned.started_at,
+        extra={
+            "dtype": summary.dtype,
+            "eod": tokenizer.eod,
+            "vocab_size": tokenizer.vocab_size,
+            "encoder": tokenizer.encoder_name,
+            "made_of": planned.fingerprint,
+        },
+    )
+    work.publish(dict(zip(dataset_files(joined), dataset_files(prefix), strict=True)))
     return summary
 
 
