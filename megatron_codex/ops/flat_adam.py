@@ -103,7 +103,7 @@ def _reference_step(
     beta2: float,
     eps: float,
 ) -> None:
-    how = {"plan": plan, "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
+    how: dict[str, Any] = {"plan": plan, "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
     begin = 0
     for number, end in enumerate(segment_ends_S.tolist()):
         for first in range(begin, end, _BLOCK):

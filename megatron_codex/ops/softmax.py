@@ -25,7 +25,7 @@ def causal_softmax(
 
 
 def _forward(scores_BAQK: Tensor, left_padding_B: Tensor | None, first_key: int, window: int, scale: float) -> Tensor:
-    how = {"first_key": first_key, "window": window, "scale": scale}
+    how: dict[str, Any] = {"first_key": first_key, "window": window, "scale": scale}
     return reference.banded_softmax(scores_BAQK, left_padding_B, **how).contiguous()
 
 
@@ -49,7 +49,7 @@ def _backward(
     window: int,
     scale: float,
 ) -> Tensor:
-    how = {"first_key": first_key, "window": window, "scale": scale}
+    how: dict[str, Any] = {"first_key": first_key, "window": window, "scale": scale}
     gradient = reference.banded_softmax_gradient(probabilities_BAQK, gradient_BAQK, left_padding_B, **how)
     return gradient.contiguous()
 
