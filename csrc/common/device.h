@@ -50,6 +50,15 @@ __device__ __forceinline__ float fast_exp(float value) {
 #endif
 }
 
+// A product that is rounded by itself, where nvcc would fuse it with an addition.
+__device__ __forceinline__ float rounded_product(float one, float other) {
+#if defined(CODEX_ON_CPU)
+  return one * other;
+#else
+  return __fmul_rn(one, other);
+#endif
+}
+
 // W neighbours in memory, moved by one instruction: the address must be a multiple of their size.
 template <class T, int W>
 struct alignas(sizeof(T) * W) Vector {

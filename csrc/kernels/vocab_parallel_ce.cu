@@ -1,18 +1,18 @@
 // Cross entropy over a rank's columns of the vocabulary (contract: vocab_parallel_ce.h).
 //
 // n of N rows count; V true columns on this rank, P with padding, e bytes an element.
-// Bytes moved: pieces n V e + 9 n + 12 N; loss 28 n + 12 N; gradient 2 n V e + n (P - V) e (zero_ignored: + (N - n) P
-// e).
+// Bytes moved: pieces n V e + 9 n + 12 N; loss 28 n + 12 N; gradient 2 n V e + n (P - V) e, with zero_ignored
+// (N - n) P e more.
 // FLOPs: pieces 5 n V (compare, subtract, exp as 2, add), gradient 5 n V: both wait for memory.
 //
 // Launch: a block of 256 threads a row. A row of V = 6,400 bf16 columns (51,200 over 8 ranks) is 800 vectors of 16
 // bytes, three for each thread: enough rows are under way to fill the machine, and no row needs a second kernel to join
-// its parts. The statistics are taken in one pass (Milakov and Gimelshein, arXiv 1805.02867), so that logits are read
-// twice in all: for the pieces and for the gradient, which overwrites them.
+// its parts. Logits are read twice in all: for the pieces and for the gradient, which overwrites them.
+// Registers a thread, at most (budgets.json): ce_pieces 40, ce_gradient 40, ce_loss 24, ce_rescale 24.
 #include "vocab_parallel_ce.h"
 
+#include "../common/exponentials.h"
 #include "../common/launch.h"
-#include "../common/reduce.h"
 
 namespace codex {
 
@@ -21,43 +21,6 @@ constexpr int kCeThreads = 256;
 __device__ __forceinline__ bool counts(const uint8_t* loss_mask, int64_t row) {
   return loss_mask == nullptr || loss_mask[row] != 0;
 }
-
-// The largest of some numbers and the sum of exp(number - largest).
-struct Exponentials {
-  float largest = -INFINITY;
-  float sum = 0.0f;
-
-  // What numbers are reduced by: 0 where all are -inf, so that NaN among them is not lost.
-  static __device__ __forceinline__ float base(float largest) { return largest == -INFINITY ? 0.0f : largest; }
-
-  template <int W>
-  __device__ __forceinline__ void add(const float (&numbers)[W]) {
-    float found = largest;
-#pragma unroll
-    for (int k = 0; k < W; ++k) found = fmaxf(found, numbers[k]);
-    const float by = base(found);
-    if (found != largest) sum *= fast_exp(largest - by);
-    largest = found;
-#pragma unroll
-    for (int k = 0; k < W; ++k) sum += fast_exp(numbers[k] - by);
-  }
-  __device__ __forceinline__ void add(const Exponentials& other) {
-    const float found = fmaxf(largest, other.largest), by = base(found);
-    sum = sum * fast_exp(largest - by) + other.sum * fast_exp(other.largest - by);
-    largest = found;
-  }
-  // Joins the kLanes lowest lanes, which `mask` names; each has the whole afterwards.
-  template <int kLanes>
-  __device__ __forceinline__ void join_lanes(unsigned mask) {
-#pragma unroll
-    for (int bits = kLanes / 2; bits > 0; bits /= 2) {
-      Exponentials other;
-      other.largest = __shfl_xor_sync(mask, largest, bits);
-      other.sum = __shfl_xor_sync(mask, sum, bits);
-      add(other);
-    }
-  }
-};
 
 template <class T, int W>
 __global__ void __launch_bounds__(kCeThreads)

@@ -197,7 +197,7 @@ def merge_attn_states(
     merged_ND = torch.zeros_like(_wide(first_ND))
     for part_ND, part_lse_N in ((first_ND, first_lse_N), (second_ND, second_lse_N)):
         share_N1 = (part_lse_N - base_N).exp()[:, None]
-        merged_ND += torch.where(share_N1 > 0.0, share_N1 * _wide(part_ND), 0.0)
+        merged_ND += torch.where(share_N1 == 0.0, 0.0, share_N1 * _wide(part_ND))
     return merged_ND.to(first_ND.dtype), lse_N
 
 

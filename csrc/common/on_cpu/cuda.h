@@ -13,6 +13,8 @@
 
 #include "launch.h"
 
+using std::isfinite;  // CUDA has it without std::
+
 #undef __global__
 #undef __device__
 #undef __host__
