@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Four tiny base models on the same tokens, their held-out loss over their size, and a power law through it (the paper's
-# figure 4 in miniature). Some ten minutes on two CPU cores.
+# figure 4 in miniature). Six minutes on two CPU cores.
 #
 #   bash examples/scaling.sh [--run-dir runs/scaling] [--seed 1]
 #
