@@ -64,6 +64,14 @@ class TrainingConfig:
     one."""
     max_skipped_in_a_row: int = 5
     """Batches skipped one after the other with which the run ends: its weights are spoilt, not the batches."""
+    hang_timeout_s: float = 600.0
+    """Seconds without a sign of life of a rank after which the watchdog takes the run for hung, from its second step on
+    (docs/failures.md): longer than its longest pause, which may be the writing of a checkpoint."""
+    start_timeout_s: float = 1800.0
+    """The same before the second step: reading the data and a checkpoint, the first kernels."""
+    straggler_factor: float | None = 2.0
+    """A rank that computes this many times as long as the median of its peers is named, every log_interval steps. None:
+    none is."""
     keep_interval: int = 0
     """Checkpoints whose step is a multiple of this are kept for good; 0: none."""
     asynchronous_saves: bool = False
@@ -85,6 +93,13 @@ class TrainingConfig:
             for name, least in at_least.items()
             if getattr(self, name) < least
         ]
+        for name in ("hang_timeout_s", "start_timeout_s"):
+            if not 0 < getattr(self, name) < math.inf:
+                rule, remedy = "must be a positive number of seconds", "600 is ten minutes"
+                faults.append(Fault(field=name, value=getattr(self, name), rule=rule, remedy=remedy))
+        if self.straggler_factor is not None and not self.straggler_factor > 1:
+            rule, remedy = "must be more than 1", "for example 2, or none to name no rank"
+            faults.append(Fault(field="straggler_factor", value=self.straggler_factor, rule=rule, remedy=remedy))
         if self.patience is not None and self.patience < 1:
             rule, remedy = "must be at least 1", "for example 3, or leave it out"
             faults.append(Fault(field="patience", value=self.patience, rule=rule, remedy=remedy))

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.errors import InputError, StoppedError, WorkError
 from megatron_codex.log import progress as progress_bar
 from megatron_codex.model.checkpoint_files import CHECKPOINTS, step_name
+from megatron_codex.parallel.collective_calls import CollectiveCalls
 from megatron_codex.parallel.groups import Layout
 from megatron_codex.training.batches import GlobalBatches
 from megatron_codex.training.checkpoint import CheckpointSaver, Progress
 from megatron_codex.training.engine import TrainingEngine
+from megatron_codex.training.heart import Heart
 from megatron_codex.training.metrics import MetricsWriter, log_step, model_flops, peak_flops
 from megatron_codex.training.randomness import seed_step
 from megatron_codex.training.schedule import learning_rate
 from megatron_codex.training.step import RefusedStepError, StepResult, evaluate, train_step
 from megatron_codex.training.stop_signals import StopSignals
+from megatron_codex.training.stragglers import StepTimes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +38,24 @@ class Run:
     num_valid_batches: int
     """Global batches of an evaluation."""
     data_fingerprint: str
+    heart: Heart | None = None
+    """Tells others what this rank is doing; None: nobody watches."""
+    calls: CollectiveCalls = field(default_factory=CollectiveCalls)
+    """The time in collectives; of one that is not entered, none."""
 
     @property
     def vocab_size(self) -> int:
         """The true one."""
         return self.config.tokenizer.true_vocab_size
+
+    def doing(self) -> str:
+        """For people: where this rank is."""
+        return self.heart.doing if self.heart is not None else "training"
+
+    def beat(self, *, step: int, phase: str) -> None:
+        """Say what this rank is doing."""
+        if self.heart is not None:
+            self.heart.beat(step=step, phase=phase)
 
 
 def run_steps(run: Run, progress: Progress) -> Progress:
@@ -59,7 +75,8 @@ def run_steps(run: Run, progress: Progress) -> Progress:
         saver = stack.enter_context(
             CheckpointSaver(run.engine, config, output_dir / CHECKPOINTS, data_fingerprint=run.data_fingerprint)
         )
-        signals = stack.enter_context(StopSignals(doing=lambda: f"step {progress.step + 1}"))
+        signals = stack.enter_context(StopSignals(doing=run.doing))
+        times = StepTimes(run.layout, device=run.train.device)
         steps = range(progress.step, last)
         saved_step = progress.step
         for step in progress_bar(steps, total=len(steps), description="training", unit="step"):
@@ -68,6 +85,9 @@ def run_steps(run: Run, progress: Progress) -> Progress:
             except RefusedStepError as refused:
                 raise _after_a_checkpoint(saver, progress, refused, saved_step=saved_step) from refused
             ends = progress.step == last or progress.plateau.has_ended(config.training)
+            times.add(line["compute_s"])
+            if progress.step % config.training.log_interval == 0 or ends:
+                line |= times.compare(config.training.straggler_factor)
             if writer is not None:
                 writer.write(line)
                 if progress.step % config.training.log_interval == 0 or "valid_loss" in line or ends:
@@ -77,6 +97,7 @@ def run_steps(run: Run, progress: Progress) -> Progress:
                 or _is_due(progress.step, config.training.save_interval)
                 or progress.plateau.best_step == progress.step
             ):
+                run.beat(step=progress.step, phase="checkpoint")
                 saver.save(progress)
                 saved_step = progress.step
             if ends:
@@ -104,7 +125,8 @@ def take_step(run: Run, step: int, progress: Progress, *, stop_asked: bool = Fal
     stop_asked, and what it raises: as train_step has them.
     """
     config = run.config
-    started = time.perf_counter()
+    run.beat(step=step + 1, phase="step")
+    started, waited = time.perf_counter(), run.calls.seconds
     if config.model.hidden_dropout or config.model.attention_dropout:
         seed_step(config.training.seed, step, run.layout)
     rate = learning_rate(step + 1, config.optimizer, decay_iters=config.lr_decay_iters)
@@ -124,7 +146,7 @@ def take_step(run: Run, step: int, progress: Progress, *, stop_asked: bool = Fal
             step, result.loss, config.training, skipped=result.declined, bad_gradient=result.bad_gradient
         )
     num_tokens = 0 if result.declined else result.num_tokens
-    seconds = time.perf_counter() - started
+    seconds, waited_s = time.perf_counter() - started, run.calls.seconds - waited
     line: dict[str, Any] = {
         "step": step + 1,
         "loss": result.loss if result.loss is None or math.isfinite(result.loss) else None,
@@ -136,6 +158,7 @@ def take_step(run: Run, step: int, progress: Progress, *, stop_asked: bool = Fal
         "masked_share": 1 - result.num_tokens / result.num_positions,
         "tokens_per_s": num_tokens / seconds,
         "step_time_s": seconds,
+        "compute_s": seconds - waited_s,
         "mfu": _model_flops_utilisation(run, result, seconds),
     }
     if result.declined:
@@ -143,6 +166,7 @@ def take_step(run: Run, step: int, progress: Progress, *, stop_asked: bool = Fal
     plateau = progress.plateau
     last = step + 1 == config.training.train_iters
     if run.valid is not None and (last or _is_due(step + 1, config.training.eval_interval)):
+        run.beat(step=step + 1, phase="evaluation")
         line["valid_loss"] = evaluate(
             run.engine, run.valid, run.layout, num_batches=run.num_valid_batches, vocab_size=run.vocab_size
         )

@@ -3,10 +3,11 @@
 A line of metrics.jsonl: step, loss, grad_norm, lr, num_tokens (unmasked tokens trained on in this step), num_positions
 (of the global batch, padding included), padding_share (of them, those that are padding), masked_share (of them, those
 that do not count in the loss: the output layer leaves them out), tokens_per_s (num_tokens over the step's time),
-step_time_s, mfu (share of the device's peak, where the peak is known, else null), and on
-evaluation steps valid_loss. loss and grad_norm are null for a step whose batch had nothing to train on. A step that was
-skipped (training.loss_spike_factor) has skipped, which says its loss or where a gradient that was not finite came from,
-grad_norm null and num_tokens 0.
+step_time_s, compute_s (of it, rank 0's outside collectives), mfu (share of the device's peak, where the peak is known,
+else null), and on evaluation steps valid_loss. Every log_interval steps it has what stragglers.py compared:
+compute_median_s, compute_slowest_s, slowest_rank and, where there are any, stragglers. loss and grad_norm are null for
+a step whose batch had nothing to train on. A step that was skipped (training.loss_spike_factor) has skipped, which says
+its loss or where a gradient that was not finite came from, grad_norm null and num_tokens 0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A training run from its configuration to its last checkpoint (Codex paper, sections 3.2 and 4.4).
 
 In: a TrainConfig, and for Codex-S and Codex-D a reader of problems. Out, in training.output_dir: checkpoints/,
-metrics.jsonl, tensorboard/, config.yaml and, when the run has ended, manifest.json.
+metrics.jsonl, tensorboard/, heartbeats/, config.yaml and, when the run has ended, manifest.json.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import logging
 import time
 from typing import Any
 
+import torch.distributed as dist
+
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.manifest import write_manifest
 from megatron_codex.ops.choice import active, in_words, require_kernels
+from megatron_codex.parallel.collective_calls import CollectiveCalls
 from megatron_codex.parallel.groups import Layout, model_parallel
 from megatron_codex.parallel.joined import joined_ranks, world_size
 from megatron_codex.platform.deepspeed import require_deepspeed
@@ -22,6 +25,7 @@ from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.datasets import Datasets, ReadPairs, build_datasets
 from megatron_codex.training.deepspeed_engine import build_deepspeed_engine
 from megatron_codex.training.engine import build_engine
+from megatron_codex.training.heart import Heart
 from megatron_codex.training.loop import Run, run_steps
 from megatron_codex.training.metrics import read_metrics, shares_of_positions
 from megatron_codex.training.randomness import seed_step
@@ -45,7 +49,12 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
     datasets = build_datasets(config, read_pairs=read_pairs)
     fingerprint = datasets.train.fingerprint()
     start = find_start(config, data_fingerprint=fingerprint)
-    with joined_ranks(), model_parallel(config.parallel) as layout:
+    with (
+        joined_ranks(),
+        model_parallel(config.parallel) as layout,
+        CollectiveCalls() as calls,
+        _heart(config, calls) as heart,
+    ):
         if layout.rank == 0:
             config.training.output_dir.mkdir(parents=True, exist_ok=True)
             save_config(config, config.training.output_dir / "config.yaml")
@@ -64,12 +73,25 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
                 valid=_validation_batches(config, datasets, layout),
                 num_valid_batches=_num_valid_batches(config, datasets),
                 data_fingerprint=fingerprint,
+                heart=heart,
+                calls=calls,
             )
             progress = run_steps(run, progress)
         if layout.rank != 0:
             return None
         _write_manifest(config, datasets, progress, fingerprint, started_at)
         return _outcome(config, progress, already_done=already_done)
+
+
+def _heart(config: TrainConfig, calls: CollectiveCalls) -> Heart:
+    return Heart(
+        config.training.output_dir,
+        rank=dist.get_rank(),
+        world_size=dist.get_world_size(),
+        hang_timeout_s=config.training.hang_timeout_s,
+        start_timeout_s=config.training.start_timeout_s,
+        calls=calls,
+    )
 
 
 def _warn_of_warmup(config: TrainConfig) -> None:

@@ -5,6 +5,7 @@ A plant is {"kind": ..., "rank": ..., "steps": [...]}, steps counted from 1.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ def planted(plant: Mapping[str, Any] | None) -> Iterator[None]:
     if plant is None or plant["rank"] != dist.get_rank():
         yield
         return
-    with {"unreadable": _unreadable, "bad_gradient": _bad_gradient}[plant["kind"]](plant):
+    with {"unreadable": _unreadable, "bad_gradient": _bad_gradient, "slow": _slow}[plant["kind"]](plant):
         yield
 
 
@@ -36,6 +37,20 @@ def _unreadable(plant: Mapping[str, Any]) -> Iterator[None]:
     def at(batches: GlobalBatches, step: int) -> Any:
         if step + 1 in plant["steps"]:
             raise OSError(5, "Input/output error", "/data/code.bin")
+        return read(batches, step)
+
+    with patch.object(GlobalBatches, "at", at):
+        yield
+
+
+@contextmanager
+def _slow(plant: Mapping[str, Any]) -> Iterator[None]:
+    """These steps take this rank some seconds more."""
+    read = GlobalBatches.at
+
+    def at(batches: GlobalBatches, step: int) -> Any:
+        if step + 1 in plant["steps"]:
+            time.sleep(plant["seconds"])
         return read(batches, step)
 
     with patch.object(GlobalBatches, "at", at):
