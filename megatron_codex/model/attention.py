@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from megatron_codex.errors import InputError
 from megatron_codex.ops.attention import causal_attention, is_faster_here
 from megatron_codex.ops.rows import is_fake
+from megatron_codex.ops.softmax import causal_softmax
 from megatron_codex.platform.megatron_core import (
     MegatronModule,
     TransformerConfig,
@@ -39,15 +40,15 @@ class CausalAttention(MegatronModule):
     """Attention to the positions up to one's own: all, the layer's band, or those that a mask leaves."""
 
     def __init__(
-        self, config: TransformerConfig, layer_number: int, *args: object, backend: str, blocked: bool, **kwargs: object
+        self, config: TransformerConfig, layer_number: int, *args: object, backend: str, own: bool, **kwargs: object
     ) -> None:
-        """layer_number: over all stages, from 1. blocked: whether ops/attention.py does what it is faster at. The
+        """layer_number: over all stages, from 1. own: whether ops/ does what it is faster at. The
         further arguments of megatron-core's core attention (mask type, groups) are not needed."""
         super().__init__(config=config)
         self.dropout = config.attention_dropout
         banded = is_layer_window_attention(config.window_size, config.window_attn_skip_freq, layer_number)
         self.band_width = config.window_size[0] + 1 if banded else None
-        self.attend = _BACKENDS[backend] if blocked or backend != "sdpa" else _torch_sdpa
+        self.attend = (_OWN if own else {}).get(backend) or _BACKENDS[backend]
         self.splits_documents = backend == "sdpa"
 
     def forward(
@@ -148,13 +149,13 @@ def require_backend(backend: str) -> None:
         raise InputError("model.attention_backend", value=backend, rule=rule, remedy=remedy)
 
 
-def _sdpa(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
+def _own_sdpa(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
     if hidden is None and dropout == 0.0 and is_faster_here(query):
         return causal_attention(query, key, value)
-    return _torch_sdpa(query, key, value, hidden, dropout)
+    return _sdpa(query, key, value, hidden, dropout)
 
 
-def _torch_sdpa(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
     mask = None if hidden is None else ~hidden
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, dropout_p=dropout)
 
@@ -167,6 +168,13 @@ def _unfused(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, d
     return F.dropout(weights_BASS.to(value.dtype), dropout) @ value
 
 
+def _own_unfused(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
+    if hidden is not None:
+        return _unfused(query, key, value, hidden, dropout)
+    weights_BASS = causal_softmax(query @ key.transpose(2, 3), scale=1 / math.sqrt(query.shape[-1]))
+    return F.dropout(weights_BASS, dropout) @ value
+
+
 def _flash(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dropout: float) -> Tensor:
     """torch's flash kernel and no other. Not run by this project's tests: it needs a GPU."""
     assert hidden is None, "config/ refuses what would need a mask: the flash kernel takes none"
@@ -175,3 +183,4 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, dro
 
 
 _BACKENDS: dict[str, Attend] = {"sdpa": _sdpa, "unfused": _unfused, "flash": _flash}
+_OWN: dict[str, Attend] = {"sdpa": _own_sdpa, "unfused": _own_unfused}

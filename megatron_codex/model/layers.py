@@ -39,7 +39,7 @@ def block_spec(num_layers: int, *, model: ModelConfig, operations: Operations) -
     Raises: InputError where Transformer Engine or Apex is asked for and cannot be used here.
     """
     column_linear, row_linear, norm = layer_parts(model, operations)
-    attention = {"backend": model.attention_backend, "blocked": operations.blocked_attention}
+    attention = {"backend": model.attention_backend, "own": operations.own_attention}
     layer = ModuleSpec(
         module=TransformerLayer,
         submodules=TransformerLayerSubmodules(

@@ -14,13 +14,22 @@ import torch
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.presets import PresetName
 from megatron_codex.errors import run_command
-from megatron_codex.ops.choice import Kernels, active, require_kernels
+from megatron_codex.ops.choice import DECODING, Kernels, active, one, require_kernels
 from megatron_codex.ops.roofline import H100, roofline_table
+
+_LIBRARIES = {
+    "transformer-impl": ("local", "transformer_engine"),
+    "layer-norm-backend": ("kernels", "apex"),
+    "optimizer-backend": ("torch", "flat_adam", "apex", "transformer_engine"),
+}
+"""As model.transformer_impl, model.layer_norm_backend and optimizer.backend: what each may be, the default first."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m megatron_codex.ops", description=__doc__)
     parser.add_argument("--kernels", choices=get_args(Kernels), default="auto", help="as model.kernels (default auto)")
+    for name, libraries in _LIBRARIES.items():
+        parser.add_argument(f"--{name}", choices=libraries, default=libraries[0], help=f"default {libraries[0]}")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a device")
     parser.add_argument("--roofline", choices=get_args(PresetName), help="table of a model's kernels, computed")
     parser.add_argument("--tensor-model-parallel-size", type=int, default=8, help="of --roofline (default 8)")
@@ -36,7 +45,9 @@ def main() -> None:
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     require_kernels(arguments.kernels)
     print(f"model.kernels={arguments.kernels} on {device}, torch {torch.__version__}")
-    for each in active(arguments.kernels, device=device):
+    chosen = {name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name in _LIBRARIES}
+    found = active(arguments.kernels, device=device, **chosen)
+    for each in (*found, one(DECODING, arguments.kernels, device=device)):
         print(f"  {each.operation:32} {each.program:18} {each.why}")
 
 

@@ -103,7 +103,6 @@ def _reference_step(
     beta2: float,
     eps: float,
 ) -> None:
-    how: dict[str, Any] = {"plan": plan, "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
     begin = 0
     for number, end in enumerate(segment_ends_S.tolist()):
         for first in range(begin, end, _BLOCK):
@@ -116,7 +115,11 @@ def _reference_step(
                 parameters_E=None if parameters_N is None else parameters_N[here],
                 segment_ends_S=torch.tensor([here.stop - here.start]),
                 weight_decays_S=weight_decays_S[number : number + 1],
-                **how,
+                plan=plan,
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                eps=eps,
             )
         begin = end
 

@@ -25,8 +25,9 @@ def causal_softmax(
 
 
 def _forward(scores_BAQK: Tensor, left_padding_B: Tensor | None, first_key: int, window: int, scale: float) -> Tensor:
-    how: dict[str, Any] = {"first_key": first_key, "window": window, "scale": scale}
-    return reference.banded_softmax(scores_BAQK, left_padding_B, **how).contiguous()
+    return reference.banded_softmax(
+        scores_BAQK, left_padding_B, first_key=first_key, window=window, scale=scale
+    ).contiguous()
 
 
 def _forward_cpu(
@@ -49,9 +50,9 @@ def _backward(
     window: int,
     scale: float,
 ) -> Tensor:
-    how: dict[str, Any] = {"first_key": first_key, "window": window, "scale": scale}
-    gradient = reference.banded_softmax_gradient(probabilities_BAQK, gradient_BAQK, left_padding_B, **how)
-    return gradient.contiguous()
+    return reference.banded_softmax_gradient(
+        probabilities_BAQK, gradient_BAQK, left_padding_B, first_key=first_key, window=window, scale=scale
+    ).contiguous()
 
 
 def _backward_cpu(

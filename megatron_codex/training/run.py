@@ -15,8 +15,8 @@ import torch.distributed as dist
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.manifest import write_manifest
-from megatron_codex.ops.choice import active, in_words, require_kernels
 from megatron_codex.parallel.collective_calls import CollectiveCalls
+from megatron_codex.ops.choice import Active, active, in_words, require_kernels
 from megatron_codex.parallel.groups import Layout, model_parallel
 from megatron_codex.parallel.joined import joined_ranks, world_size
 from megatron_codex.platform.deepspeed import require_deepspeed
@@ -59,7 +59,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
             config.training.output_dir.mkdir(parents=True, exist_ok=True)
             save_config(config, config.training.output_dir / "config.yaml")
             _warn_of_warmup(config)
-            _logger.info("model.kernels=%s: %s", config.model.kernels, in_words(active(config.model.kernels)))
+            _logger.info("model.kernels=%s: %s", config.model.kernels, in_words(_programs(config)))
         seed_step(config.training.seed, 0, layout)
         engine = build_deepspeed_engine(config) if config.engine == "deepspeed" else build_engine(config)
         progress = set_state(engine, config, start)
@@ -91,6 +91,15 @@ def _heart(config: TrainConfig, calls: CollectiveCalls) -> Heart:
         hang_timeout_s=config.training.hang_timeout_s,
         start_timeout_s=config.training.start_timeout_s,
         calls=calls,
+    )
+
+
+def _programs(config: TrainConfig) -> tuple[Active, ...]:
+    return active(
+        config.model.kernels,
+        transformer_impl=config.model.transformer_impl,
+        layer_norm_backend=config.model.layer_norm_backend,
+        optimizer_backend=config.optimizer.backend,
     )
 
 
@@ -136,7 +145,7 @@ def _write_manifest(
         started_at=started_at,
         extra={
             "data_fingerprint": fingerprint,
-            "kernels": {each.operation: each.program for each in active(config.model.kernels)},
+            "kernels": {each.operation: each.program for each in _programs(config)},
         },
     )
 

@@ -97,7 +97,7 @@ def test_documents_one_by_one_are_attended_as_under_a_mask(
     from megatron_codex.model.transformer_config import transformer_config
 
     config = transformer_config(_model(), ParallelConfig())
-    attention = CausalAttention(config, 1, backend="sdpa", blocked=True)
+    attention = CausalAttention(config, 1, backend="sdpa", own=True)
     attention.band_width = band_width
     documents = torch.tensor([[-1, -1, 0, 0, 0, 0, 0, -1], [0, 1, 1, 1, 2, 2, 2, 2], [0, 0, 0, 0, 0, 0, 0, 0]])
     inputs = torch.randn(3, 8, 3, 4, 8, generator=torch.Generator().manual_seed(1)).to(dtype)

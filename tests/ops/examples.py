@@ -95,3 +95,23 @@ EXAMPLES: dict[str, Callable[[Drawn], Arguments]] = {
 """Of each operation, by name."""
 
 DIFFERENTIABLE = ("bias_gelu", "layer_norm", "causal_softmax", "cross_entropy")
+
+TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+"""Of the largest value, a kernel against its reference: sums in another order and a faster exponential; a rounding or
+two of 8 and 11 bits."""
+
+
+def tensors_of(outputs: Any, arguments: Arguments) -> list[Tensor]:
+    """What a call has made: its outputs, and its arguments, some of which are written."""
+    returned = [outputs] if isinstance(outputs, Tensor) else list(outputs or ())
+    return [*returned, *(value for value in arguments if isinstance(value, Tensor))]
+
+
+def assert_close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
+    """Equal within `tolerance` times the largest value; infinities and NaN where the other has them."""
+    assert got.dtype == wanted.dtype and got.shape == wanted.shape
+    mine, reference = got.double(), wanted.double()
+    finite = reference.isfinite()
+    assert torch.equal(mine[~finite].nan_to_num(7.0), reference[~finite].nan_to_num(7.0))
+    difference, largest = (mine - reference)[finite].abs(), reference[finite].abs()
+    assert not len(largest) or difference.max() <= tolerance * max(1e-3, float(largest.max()))

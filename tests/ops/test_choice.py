@@ -14,11 +14,12 @@ from megatron_codex.ops.cross_entropy import REFERENCE, REGISTERED
 
 
 def _programs(kernels: choice.Kernels, device: str) -> dict[str, str]:
-    return {each.operation: each.program for each in choice.active(kernels, device=device)}
+    found = choice.active(kernels, device=device, optimizer_backend="flat_adam")
+    return {each.operation: each.program for each in found if each.operation != choice.LINEAR}
 
 
 def test_reference_is_torch_for_every_operation() -> None:
-    assert set(_programs("reference", "cpu").values()) == {"torch"}
+    assert set(_programs("reference", "cuda").values()) == {"torch"}
     assert choice.operations("reference").cross_entropy is REFERENCE
 
 
@@ -36,8 +37,8 @@ def test_own_without_the_cpp_library_is_refused_and_auto_says_so(monkeypatch: py
     with pytest.raises(InputError, match=r"model\.kernels: got 'own'; needs the C\+\+ library, which is not built"):
         choice.operations("own")
     assert choice.operations("auto").cross_entropy is REGISTERED
-    assert {each.program for each in choice.active("auto", device="cpu")} == {"torch"}
-    assert all("C++" in each.why for each in choice.active("auto", device="cpu"))
+    assert set(_programs("auto", "cpu").values()) == {"torch"}
+    assert choice.one(choice.GELU, "auto", device="cpu").why == "the C++ library is not built here"
 
 
 def test_own_on_a_gpu_without_the_cuda_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,8 @@ def test_own_on_a_gpu_without_the_cuda_library_is_refused(monkeypatch: pytest.Mo
     with pytest.raises(InputError, match=r"model\.kernels: got 'own'; needs the CUDA library: it was not built"):
         choice.require_kernels("own")
     choice.require_kernels("auto")
-    assert {each.program for each in choice.active("auto")} == {"torch"}
+    assert set(_programs("auto", "cuda").values()) == {"torch"}
+    assert "it was not built" in choice.one(choice.GELU, "auto", device="cuda").why
 
 
 def test_with_the_cuda_library_every_operation_has_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,5 +74,15 @@ def test_the_command_prints_every_operation(
     monkeypatch.setattr(sys, "argv", ["ops", "--kernels", "reference", "--device", "cpu"])
     command.main()
     said = capsys.readouterr().out
-    for each in choice.active("reference", device="cpu"):
-        assert f"  {each.operation:32} torch              model.kernels=reference" in said
+    for name in (choice.CROSS_ENTROPY, choice.GELU, choice.SOFTMAX, choice.LAYER_NORM, choice.DECODING):
+        assert f"  {name:32} torch              model.kernels=reference" in said
+    assert f"  {choice.ADAM:32} torch              optimizer.backend=torch" in said
+
+
+def test_a_library_that_was_asked_for_is_named() -> None:
+    """What it says, not what it does: neither library is here."""
+    libraries = {"transformer_impl": "transformer_engine", "optimizer_backend": "apex"}
+    found = {each.operation: each for each in choice.active("auto", device="cuda", **libraries)}
+    assert found[choice.LAYER_NORM].program == found[choice.LINEAR].program == "Transformer Engine"
+    assert (found[choice.ADAM].program, found[choice.ADAM].why) == ("Apex", "optimizer.backend=apex")
+    assert choice.active("auto", layer_norm_backend="apex")[3].program == "Apex"
