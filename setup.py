@@ -1,18 +1,26 @@
 """Packaging of megatron-codex: `pip install -e .` gives the library and builds csrc/cpu, csrc/sandbox and csrc/tracing.
 
-`tools/` has the commands.
+MCX_BUILD_CUDA=auto|0|1 says whether the CUDA kernels are built too (csrc/build_cuda.py, docs/ops.md); auto: where nvcc
+is and torch is a CUDA build. `tools/` has the commands.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "csrc"))
+build_cuda = import_module("build_cuda")
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "megatron_codex/__init__.py").read_text()).group(1)
 
 # megatron-core is pinned: megatron_codex/platform adapts this version's CUDA calls to the CPU, name by name,
@@ -99,7 +107,42 @@ TRACER = Extension(
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
     optional=True,
 )
+# The CUDA kernels. With MCX_BUILD_CUDA=1 a failure ends the installation, with auto it is a warning.
+CUDA_LIBRARY = Extension(
+    "megatron_codex.ops._cuda",
+    sources=[str(path.relative_to(HERE)) for path in (*build_cuda.kernel_sources(), *build_cuda.binding_sources())],
+    depends=[str(path.relative_to(HERE)) for path in build_cuda.headers()],
+    optional=os.environ.get("MCX_BUILD_CUDA") != "1",
+)
 ParallelCompile(default=0).install()  # a file a core
+
+
+class BuildExtensions(build_ext):
+    """C and C++ as ever; the CUDA library by csrc/build_cuda.py, under a name of no Python version."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        *packages, name = fullname.split(".")  # without packages where a path of them is put before it
+        if name == CUDA_LIBRARY.name.rpartition(".")[2]:
+            return str(Path(*packages, f"{name}.so"))
+        return super().get_ext_filename(fullname)
+
+    def build_extension(self, extension: Extension) -> None:
+        if extension.name != CUDA_LIBRARY.name:
+            super().build_extension(extension)
+            return
+        library = Path(self.get_ext_fullpath(extension.name))
+        try:
+            build_cuda.build(
+                library, CUDA_TOOLS, workspace=Path(self.build_temp) / "cuda", archs=build_cuda.architectures()
+            )
+        except build_cuda.BuildError as error:
+            raise CompileError(str(error)) from error
+
+
+try:
+    CUDA_TOOLS = build_cuda.decide()
+except build_cuda.BuildError as error:
+    sys.exit(f"error: {error}")
 
 setup(
     name="megatron-codex",
@@ -111,7 +154,8 @@ setup(
     license_files=["LICENSE", "megatron_codex/tokenizer/LICENSE*"],
     python_requires=">=3.11",
     packages=find_packages(include=["megatron_codex", "megatron_codex.*"]),
-    ext_modules=[CPU_LIBRARY, JAIL, TRACER],
+    ext_modules=[CPU_LIBRARY, JAIL, TRACER, *([CUDA_LIBRARY] if CUDA_TOOLS is not None else [])],
+    cmdclass={"build_ext": BuildExtensions},
     package_data={
         "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
         "megatron_codex.launch": ["job.sh"],

@@ -5,6 +5,7 @@
 # The versions that CI tests are installed; setup.py itself asks for ranges. torch comes as your package index gives it
 # (a CUDA build on most). MCX_TORCH names another one, as one argument of pip: MCX_TORCH=torch==2.14.1, the path or address
 # of a wheel, or, with PIP_EXTRA_INDEX_URL set to torch's index of CPU builds, MCX_TORCH=torch==2.13.0+cpu.
+# MCX_BUILD_CUDA and MCX_CUDA_ARCHS, if set, reach setup.py, which says what they mean; a change builds anew.
 set -euo pipefail
 MCX_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 MCX_TORCH="${MCX_TORCH:-torch==2.13.0}"
@@ -12,7 +13,12 @@ MCX_STAMP="$MCX_ROOT/.venv/.bootstrapped"
 MCX_LIBRARY_STAMP="$MCX_ROOT/megatron_codex/native/.built"
 
 mcx_wanted() { { cat "$MCX_ROOT/setup.py" "$MCX_ROOT/tools/bootstrap.sh"; echo "$MCX_TORCH $MCX_ROOT"; } | sha256sum; }
-mcx_library() { (cd "$MCX_ROOT" && find csrc/cpu -type f -print0 | sort -z | xargs -0 cat | sha256sum); }
+mcx_library() {
+    local sources="csrc/cpu"
+    [ "${MCX_BUILD_CUDA:-auto}" = 0 ] || [ ! -e "$MCX_ROOT/megatron_codex/ops/_cuda.so" ] || sources="csrc"
+    (cd "$MCX_ROOT" && echo "${MCX_BUILD_CUDA:-auto} ${MCX_CUDA_ARCHS:-}" \
+        && find $sources -name __pycache__ -prune -o -type f -print0 | sort -z | xargs -0 cat) | sha256sum
+}
 mcx_pip() { "$MCX_ROOT/.venv/bin/pip" install --disable-pip-version-check "$@"; }
 
 mcx_fail() {
