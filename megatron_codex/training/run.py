@@ -15,8 +15,8 @@ import torch.distributed as dist
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.manifest import write_manifest
-from megatron_codex.parallel.collective_calls import CollectiveCalls
 from megatron_codex.ops.choice import Active, active, in_words, require_kernels
+from megatron_codex.parallel.collective_calls import CollectiveCalls
 from megatron_codex.parallel.groups import Layout, model_parallel
 from megatron_codex.parallel.joined import joined_ranks, world_size
 from megatron_codex.platform.deepspeed import require_deepspeed
