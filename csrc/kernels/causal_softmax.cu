@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kSoftmaxThreads)
   }
   found.join_lanes<kWarp>(kAllLanes);
   __syncwarp();
-  const float by = Exponentials::base(found.largest), factor = found.sum == 0.0f ? 0.0f : 1.0f / found.sum;
+  const float by = Exponentials::base(found.largest), factor = 1.0f / found.sum;
   for (int64_t key = first; key < band.num_keys; key += kWarp * W) {
     float numbers[W] = {};
     if (seen.touches<W>(key)) {

@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kSuffixThreads)
 #pragma unroll
     for (int other = 0; other < kSuffixWarps; ++other)
       sum += sums_of_warps[other * D + column] * fast_exp(largest_of_warps[other] - by);
-    round_to(all.sum == 0.0f ? 0.0f : sum / all.sum, attended[static_cast<int64_t>(blockIdx.x) * D + column]);
+    round_to(begin < length ? sum / all.sum : 0.0f, attended[static_cast<int64_t>(blockIdx.x) * D + column]);
   }
   if (thread == 0 && lse != nullptr) lse[blockIdx.x] = by + logf(all.sum);
 }

@@ -17,18 +17,17 @@ inline bool Block::make_fibers() {
   return true;
 }
 
-// A fiber's whole life: the kernel, once a block. It may do so on another OS thread in the next launch, so nothing of
-// thread_local storage is kept over a wait.
+// A fiber's whole life: the kernel, once a block. The next launch may run it on another OS thread, so its block is
+// asked for once: the compiler may keep the address of what is thread_local.
 inline void Block::live() {
-  {
-    SanitizedStack of_scheduler;
-    enter_stack(of_scheduler, current().scheduler_.stack);
-  }
+  Block& block = current();
+  SanitizedStack begun;
+  enter_stack(begun, block.scheduler_.stack);
   for (;;) {
-    acquire(&current().begin_tag_);
-    current().body_(current().arguments_);
-    release(&current().end_tag_);
-    current().wait(Meeting::kEnd, {"", 0});
+    acquire(&block.begin_tag_);
+    block.body_(block.arguments_);
+    release(&block.end_tag_);
+    block.wait(Meeting::kEnd, {"", 0});
   }
 }
 

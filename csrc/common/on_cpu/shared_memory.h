@@ -32,6 +32,8 @@ class SharedMemory {
       if (arrays_[number].site == site) return arrays_[number].data;
     static_bytes_ += bytes;
     if (static_bytes_ > kStaticLimit) fault("shared memory: `%s` goes beyond %zu bytes a block", name, kStaticLimit);
+    if (static_bytes_ + arrays_[0].bytes > kDynamicLimit)
+      fault("shared memory: `%s` and the dynamic part go beyond %zu bytes a block", name, kDynamicLimit);
     return take(name, site, bytes);
   }
   CODEX_UNSEEN void* dynamic() const { return dynamic_; }

@@ -17,10 +17,12 @@ KERNELS = CSRC / "kernels"
 
 SANITIZERS = {
     "": ["-O1"],
-    "address": ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "unoptimised": ["-O0"],
+    "address": ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     "thread": ["-O1", "-g1", "-fsanitize=thread"],
 }
-"""-O1 for all: -O0 passes small structs through memory, which ThreadSanitizer takes for shared."""
+"""-O0 is the fastest in all, where a case is small. But it passes small structs through memory, which ThreadSanitizer
+takes for shared: -O1 there."""
 
 
 @cache
@@ -51,15 +53,18 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="kernels-"))
 
 
-def compile_for_cpu(source: Path, *, sanitizer: str = "", name: str | None = None) -> Path:
+def compile_for_cpu(source: Path, *, sanitizer: str = "", name: str | None = None, faulty: bool = False) -> Path:
     """The library of one .cu file.
+
+    faulty: what an injected fault leaves unused is no error.
 
     Raises: AssertionError with the compiler's words, where it has any: warnings are errors.
     """
     need_compiler()
     library = folder() / f"{name or source.stem}{'-' if sanitizer else ''}{sanitizer}.so"
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]  # g++ does not know CUDA's `#pragma unroll`
-    command = ["g++", "-std=c++17", *SANITIZERS[sanitizer], *warnings, "-DCODEX_ON_CPU", "-fPIC", "-shared", "-pthread"]
+    command = ["g++", "-std=c++17", *SANITIZERS[sanitizer], *(["-w"] if faulty else warnings)]
+    command += ["-DCODEX_ON_CPU", "-fPIC", "-shared", "-pthread"]
     command += ["-isystem", str(cuda_headers()), "-x", "c++", str(source), "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,7 @@ Argument = Tensor | int | float | ctypes.c_double | None
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 FORWARD, REVERSE, RANDOM = 0, 1, 2
 REPLAY = Path(__file__).with_name("replay.py")
-PRELOADED = {"": None, "address": "libasan.so", "thread": "libtsan.so"}
+PRELOADED = {"": None, "unoptimised": None, "address": "libasan.so", "thread": "libtsan.so"}
 
 
 class KernelFault(Exception):

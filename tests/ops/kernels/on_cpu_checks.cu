@@ -1,4 +1,5 @@
-// Small kernels, right and wrong, for test_on_cpu.py: what the execution on a CPU does with each. `out` is [num_threads].
+// Small kernels, right and wrong, for test_on_cpu.py: what the execution on a CPU does with each. `out` is
+// [num_threads].
 #include "../../../csrc/common/launch.h"
 #include "../../../csrc/common/reduce.h"
 

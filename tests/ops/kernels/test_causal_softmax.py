@@ -64,6 +64,17 @@ def test_in_place_in_every_dtype(shape: tuple[int, ...], dtype: torch.dtype) -> 
     _run(shape, dtype, 5, ORDERS["random_3_workers"], in_place=True)
 
 
+@pytest.mark.parametrize("value", [-torch.inf, torch.inf, torch.nan], ids=str)
+def test_scores_that_are_no_numbers_are_as_in_torch(value: float) -> None:
+    scores = normal(1, 1, 8, 8, dtype=torch.float32, seed=5)
+    scores[0, 0, 3, :4] = value
+    probabilities = torch.empty_like(scores)
+    run(library(NAME), Call("causal_softmax", (scores, probabilities, None, 1, 1, 8, 8, 0, 0, 1.0, 0)))
+    expected = reference.banded_softmax(scores, None, first_key=0, window=0, scale=1.0)
+    assert expected[0, 0, 3, :4].isnan().all() and not expected[0, 0, 3, 4:].any()
+    assert_close(probabilities, expected)
+
+
 def test_the_gradient_is_that_of_autograd() -> None:
     scores = normal(1, 2, 9, 9, dtype=torch.float32, seed=3).requires_grad_()
     gradients = normal(1, 2, 9, 9, dtype=torch.float32, seed=4)

@@ -59,6 +59,19 @@ def test_heads_that_lie_apart_and_unaligned(dtype: torch.dtype) -> None:
     _check((queries, *heads_first, lengths), 0, ORDERS["reverse"])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", [-torch.inf, torch.inf, torch.nan], ids=str)
+def test_scores_that_are_no_numbers_are_as_in_torch(value: float) -> None:
+    queries, keys, values, lengths = _inputs(torch.float32, 64)
+    keys[1, 0, :, 0] = value  # sample 1 has one position
+    queries[1, :, 0] = 1.0
+    call, attended, lse = _call(queries, keys, values, lengths, 0)
+    run(library(NAME), call)
+    expected, expected_lse = reference.decode_suffix(queries, keys, values, lengths, window=0, scale=0.125)
+    assert expected[1].isnan().all()
+    assert_close(attended, expected)
+    assert_close(lse[2:], expected_lse[2:])
+
+
 def test_bad_calls_are_answered() -> None:
     inputs = _inputs(torch.float32, 64)
     good = list(_call(*inputs, 0)[0].arguments)
