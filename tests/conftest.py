@@ -18,6 +18,7 @@ _LONGEST_FIRST = (
     *("training/test_resume.py", "planning/test_plan.py", "parallel/test_verify.py", "planning/test_dry_run.py"),
     *("parallel/test_mutations.py", "training/test_deepspeed.py", "native/test_sanitizers.py", "sandbox", "problems"),
     *("parallel/test_layouts.py", "training/test_faults.py", "corpus/test_preprocess_restart.py", "sampling"),
+    *("ops/test_cuda_build.py", "ops/test_bindings.py", "training/test_kernels.py"),
 )
 
 

@@ -100,6 +100,11 @@ def _gradient(
     )
 
 
+def _reference_gradient(logits_NV: Tensor, *rest: Any) -> None:
+    if not rows.is_fake(logits_NV):  # which rows have their label here depends on what labels hold
+        _gradient(logits_NV, *rest)
+
+
 def _gradient_cpu(
     logits_NV: Tensor,
     labels_N: Tensor,
@@ -195,5 +200,5 @@ _cross_entropy_gradient = register(
 
 REGISTERED = CrossEntropy(pieces=_ce_pieces, rescale=_ce_rescale, gradient=_ce_gradient)
 """By torch's dispatcher: CUDA kernel, C++ or torch."""
-REFERENCE = CrossEntropy(pieces=_pieces, rescale=_rescale, gradient=_gradient)
+REFERENCE = CrossEntropy(pieces=_pieces, rescale=_rescale, gradient=_reference_gradient)
 """Plain torch."""

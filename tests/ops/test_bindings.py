@@ -33,9 +33,10 @@ def kernels() -> Iterator[Any]:
         libraries = [kernel(name) for name in names]
         options = ("-O1", "-DCODEX_ON_CPU", "-isystem", str(cuda_headers()))
         torchs = Path(torch.__file__).parent
-        objects = [
-            build_cuda.compile_binding(source, torchs, folder(), options) for source in build_cuda.binding_sources()
-        ]
+        # As one file: torch's headers are read once.
+        together = folder() / "bindings.cc"
+        together.write_text("".join(f'#include "{source}"\n' for source in build_cuda.binding_sources()))
+        objects = [build_cuda.compile_binding(together, torchs, folder(), options)]
         library = folder() / "bindings.so"
         paths = ["-Wl,--no-as-needed", *map(str, libraries), f"-L{torchs / 'lib'}", "-ltorch_cpu"]
         build_cuda._run(["g++", "-shared", "-o", str(library), *map(str, objects), *paths], library)

@@ -65,7 +65,7 @@ def test_when_it_is_built(
     [
         ({"MCX_BUILD_CUDA": "yes"}, "nvcc", "MCX_BUILD_CUDA: got 'yes'; must be auto, 0 or 1"),
         ({"MCX_BUILD_CUDA": "1"}, None, "MCX_BUILD_CUDA: got '1'; nvcc is not found"),
-        ({"MCX_BUILD_CUDA": "1", "MCX_CUDA_ARCHS": "8.0"}, "nvcc", "MCX_CUDA_ARCHS: got '8.0'; must be compute"),
+        ({"MCX_BUILD_CUDA": "1", "MCX_CUDA_ARCHS": "80;9.0"}, "nvcc", "MCX_CUDA_ARCHS: got '80;9.0'; must be compute"),
         ({"MCX_BUILD_CUDA": "1", "MCX_CUDA_ARCHS": ";"}, "nvcc", "MCX_CUDA_ARCHS: got ';'; must be compute"),
     ],
     ids=["value", "no_nvcc", "arch", "no_arch"],

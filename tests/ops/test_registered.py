@@ -57,8 +57,12 @@ def test_the_cpus_program_is_the_reference_but_for_rounding(name: str, dtype: to
     """Where there is C++ it rounds once, as the fp64 reference rounded to the dtype does; bf16 has 8 bits."""
     tolerance = {torch.float32: 2e-6, torch.bfloat16: 1.6e-2}[dtype]
     arguments = EXAMPLES[name](Drawn(dtype, "cpu"))
-    if name == "causal_softmax":
-        arguments = (arguments[0], None, 2, 0, 0.3)  # what C++ takes: no padding, no band
+    # What C++ takes: no padding, no band, no bias.
+    arguments = {
+        "causal_softmax": (arguments[0], None, 2, 0, 0.3),
+        "bias_gelu": (arguments[0], None),
+        "cross_entropy": (*arguments[:2], None, 7),
+    }.get(name, arguments)
     exact = [_as_double(x) for x in arguments]
     for got, wanted in zip(_with_gradients(name, arguments), _with_gradients(name, exact), strict=True):
         assert (got.double() - wanted).abs().max() <= tolerance * wanted.abs().max()
