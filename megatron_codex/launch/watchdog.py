@@ -44,7 +44,9 @@ _STACKS_S = 2.0
 _NODES_S = 10.0
 """Time that the watchdogs of other nodes have to say what they see: they look at the same files."""
 _ENDING_S = 8.0
-"""Time that ranks have to end themselves by the verdict, which they look for twice a second."""
+"""Time that ranks of this node have to end themselves by the verdict, which they look for twice a second."""
+_OTHERS_S = 2.0
+"""Time that those of other nodes have: the first to end should say 77, not the one that is killed."""
 
 
 class HangError(WorkError):
@@ -158,7 +160,8 @@ class Watchdog:
 
 def _end(mine: dict[int, Heartbeat]) -> None:
     """See this node's ranks end: by themselves, or else killed."""
-    deadline = time.monotonic() + _ENDING_S
+    time.sleep(_OTHERS_S)
+    deadline = time.monotonic() + _ENDING_S - _OTHERS_S
     while time.monotonic() < deadline:
         moving = [beat for beat in mine.values() if _is_alive(beat) and _process(beat)[0] not in "Tt"]
         if not moving:
@@ -205,6 +208,8 @@ def main() -> None:
     parser.add_argument("--attempt", default=this_attempt(), help="which start of the job (default: this job's)")
     parser.add_argument("--poll-s", type=float, default=1.0, help="seconds between looks at the heartbeats")
     arguments = parser.parse_args()
+    for number in (signal.SIGUSR1, signal.SIGTERM):  # which a job sends to all of its processes, for the ranks to save
+        signal.signal(number, signal.SIG_IGN)
     os.environ.pop("RANK", None)  # of the rank beside which this was started: this process speaks for itself
     Watchdog(run_dir=arguments.run_dir, attempt=arguments.attempt, node=this_node(), poll_s=arguments.poll_s).watch()
 

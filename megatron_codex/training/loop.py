@@ -145,24 +145,14 @@ def take_step(run: Run, step: int, progress: Progress, *, stop_asked: bool = Fal
         spikes = spikes.after(
             step, result.loss, config.training, skipped=result.declined, bad_gradient=result.bad_gradient
         )
-    num_tokens = 0 if result.declined else result.num_tokens
-    seconds, waited_s = time.perf_counter() - started, run.calls.seconds - waited
-    line: dict[str, Any] = {
-        "step": step + 1,
-        "loss": result.loss if result.loss is None or math.isfinite(result.loss) else None,
-        "grad_norm": result.grad_norm,
-        "lr": rate,
-        "num_tokens": num_tokens,
-        "num_positions": result.num_positions,
-        "padding_share": result.num_padding / result.num_positions,
-        "masked_share": 1 - result.num_tokens / result.num_positions,
-        "tokens_per_s": num_tokens / seconds,
-        "step_time_s": seconds,
-        "compute_s": seconds - waited_s,
-        "mfu": _model_flops_utilisation(run, result, seconds),
-    }
-    if result.declined:
-        line["skipped"] = result.bad_gradient or f"loss {result.loss:.6g}"
+    line = _metrics_line(
+        run,
+        result,
+        step=step,
+        learning_rate=rate,
+        seconds=time.perf_counter() - started,
+        waited_s=run.calls.seconds - waited,
+    )
     plateau = progress.plateau
     last = step + 1 == config.training.train_iters
     if run.valid is not None and (last or _is_due(step + 1, config.training.eval_interval)):
@@ -175,10 +165,34 @@ def take_step(run: Run, step: int, progress: Progress, *, stop_asked: bool = Fal
         progress,
         step=step + 1,
         num_updates=progress.num_updates + (result.grad_norm is not None),
-        num_tokens=progress.num_tokens + num_tokens,
+        num_tokens=progress.num_tokens + line["num_tokens"],
         spikes=spikes,
         plateau=plateau,
     )
+
+
+def _metrics_line(
+    run: Run, result: StepResult, *, step: int, learning_rate: float, seconds: float, waited_s: float
+) -> dict[str, Any]:
+    """What metrics.jsonl says of a step. waited_s: of its seconds, those in collectives."""
+    num_tokens = 0 if result.declined else result.num_tokens
+    line: dict[str, Any] = {
+        "step": step + 1,
+        "loss": result.loss if result.loss is None or math.isfinite(result.loss) else None,
+        "grad_norm": result.grad_norm,
+        "lr": learning_rate,
+        "num_tokens": num_tokens,
+        "num_positions": result.num_positions,
+        "padding_share": result.num_padding / result.num_positions,
+        "masked_share": 1 - result.num_tokens / result.num_positions,
+        "tokens_per_s": num_tokens / seconds,
+        "step_time_s": seconds,
+        "compute_s": seconds - waited_s,
+        "mfu": _model_flops_utilisation(run, result, seconds),
+    }
+    if result.declined:
+        line["skipped"] = result.bad_gradient or f"loss {result.loss:.6g}"
+    return line
 
 
 def _model_flops_utilisation(run: Run, result: StepResult, seconds: float) -> float | None:

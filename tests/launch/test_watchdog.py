@@ -128,7 +128,9 @@ def test_a_watchdog_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
         "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'megatron_codex.launch.watchdog', "
         f"{str(tmp_path)!r}, '--poll-s', '0.05']); print(p.pid); import time; time.sleep(1)"
     )
-    started = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    started = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
     deadline = time.monotonic() + 60
     while Path(f"/proc/{started.stdout.strip()}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
