@@ -165,6 +165,9 @@ class LaunchConfig:
     """Environment modules to load, in order."""
     environment: tuple[str, ...] = ()
     """NAME=VALUE for the command's processes; these win over what the script sets."""
+    preflight: bool = True
+    """Of train: check nodes, links, clocks, disk, code and data before the ranks start (tools/preflight.py). A bad node
+    is named in RUN/launch/bad_nodes.txt, and kept out of the next start."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     """What is asked of SLURM."""
     array: ArrayConfig = field(default_factory=ArrayConfig)

@@ -11,6 +11,8 @@ from megatron_codex.config.launch import LaunchConfig
 from megatron_codex.launch.commands import project_of
 
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_JOB_VARIABLES = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURMD_NODENAME", "SLURM_JOB_NODELIST")
+"""Of these heartbeats and preflight know the attempt and the node."""
 
 
 def srun_options(config: LaunchConfig) -> list[str]:
@@ -32,7 +34,7 @@ def rank_prefix(config: LaunchConfig, variables: Sequence[str]) -> list[str]:
         return ["apptainer", "exec", *gpus, *binds, "--pwd", str(project_of(config)), str(container.image)]
     if container.kind == "enroot":
         # enroot starts with the image's environment: each variable is named that is to go in.
-        names = [word for name in (*_RANK_VARIABLES, *variables) for word in ("--env", name)]
+        names = [word for name in (*_RANK_VARIABLES, *_JOB_VARIABLES, *variables) for word in ("--env", name)]
         mounts = [word for mount in _mounts(config) for word in ("--mount", mount)]
         return ["enroot", "start", "--rw", *mounts, *names, str(container.image)]
     return []

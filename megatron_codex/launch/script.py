@@ -22,6 +22,9 @@ export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_STEP_NUM_T
 _MPI_RANK = """\
 # A rank: the numbers of mpirun under the names that torch reads.
 export RANK=$OMPI_COMM_WORLD_RANK LOCAL_RANK=$OMPI_COMM_WORLD_LOCAL_RANK WORLD_SIZE=$OMPI_COMM_WORLD_SIZE"""
+_WATCHDOG = """\
+# One rank of each node starts its watchdog, which ends with this shell: it names the rank that hangs.
+if [ "$LOCAL_RANK" = 0 ]; then eval "exec $MCX_WATCHDOG" & fi"""
 _RANK = """\
 # Signals are for the program, and reach it: this shell stays, to tell its exit code. srun tells the highest one of all
 # ranks, those it ended itself included; what counts is who ended first.
@@ -124,11 +127,19 @@ def _environment(config: LaunchConfig) -> Iterator[str]:
             "MASTER_ADDR=$(scontrol show node --oneliner \"$first_node\" | sed -n 's/.* NodeAddr=\\([^ ]*\\) .*/\\1/p')"
         )
         yield "export MASTER_ADDR MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))"
+    if config.command == "train":
+        words = [python_of(config), "-m", "megatron_codex.launch.watchdog", str(config.run_dir)]
+        names = [variable.name for variable in environment(config, joined=joined)]
+        words = [*rank_prefix(config, [*names, "PYTHONPATH", "MCX_RUN_DIR"]), *words]
+        command = in_bash(" ".join(in_bash(word) for word in words))
+        yield f"export MCX_WATCHDOG={command}  # sees to it that a hang does not last until the time limit"
 
 
 def _command(config: LaunchConfig) -> Iterator[str]:
     words = [python_of(config), f"tools/{config.command}.py", *command_arguments(config)]
     yield array_in_bash("command", words)
+    if config.command == "train" and config.preflight:
+        yield array_in_bash("preflight", [python_of(config), "tools/preflight.py", *command_arguments(config)])
     if config.array.tasks > 1:
         yield f'command+=(--shard "$SLURM_ARRAY_TASK_ID/{config.array.tasks}")'
 
@@ -137,6 +148,8 @@ def _start(config: LaunchConfig) -> Iterator[str]:
     joined = require_command(config.command).ranks == "joined"
     mpirun = config.launcher == "mpirun"
     rank = [*([_MPI_RANK if mpirun else _JOINED_RANK] if joined else []), _RANK]
+    if config.command == "train":
+        rank.insert(1, _WATCHDOG)
     yield "rank='" + "\n".join(rank) + "'"
     names = [variable.name for variable in environment(config, joined=joined)]
     prefix = "".join(f"{in_bash(word)} " for word in rank_prefix(config, [*names, "PYTHONPATH", "MCX_RUN_DIR"]))
@@ -168,10 +181,16 @@ def _mpirun(config: LaunchConfig) -> Iterator[str]:
     yield f"    --map-by ppr:{resources.tasks_per_node}:node:PE={resources.cpus_per_task} --bind-to core"
     names = [variable.name for variable in environment(config, joined=True)]
     exported = ["MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "MCX_RUN_DIR", "MCX_FIRST_END", *names]
+    if config.command == "train":
+        exported.append("MCX_WATCHDOG")
     yield "    " + " ".join(f"-x {name}" for name in dict.fromkeys(exported))
 
 
 def _steps(config: LaunchConfig) -> Iterator[str]:
+    if config.command == "train" and config.preflight:
+        yield "# Before the ranks: nodes, links, clocks, disk, code and data; a bad node is named and kept out."
+        yield 'run "${preflight[@]}"'
+        yield "judge"
     yield 'run "${command[@]}"'
     yield "judge"
     yield 'touch "$done_dir/$task"'

@@ -28,7 +28,8 @@ def config(tmp_path: Path, slurm: FakeSlurm) -> LaunchConfig:
     restarts = RestartsConfig(max_requeues=2, on_failure='env | grep ^MCX_ | sort >"$MCX_RUN_DIR/facts"')
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    return LaunchConfig(command="train", run_dir=run_dir, python=str(slurm.folder / "rank"), restarts=restarts)
+    rank = str(slurm.folder / "rank")
+    return LaunchConfig(command="train", run_dir=run_dir, python=rank, restarts=restarts, preflight=False)
 
 
 def events(config: LaunchConfig) -> list[str]:

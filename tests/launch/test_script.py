@@ -108,6 +108,19 @@ def test_other_containers_stand_before_the_ranks_command(kind: str, program: str
     assert line.endswith('codex.sif "$@"')
 
 
+def test_training_has_a_preflight_before_it_and_a_watchdog_on_each_node() -> None:
+    text = script(run_dir=Path("/runs/it's"))
+    assert text.index('run "${preflight[@]}"') < text.index('run "${command[@]}"')
+    assert "tools/preflight.py" in text
+    assert 'if [ "$LOCAL_RANK" = 0 ]; then eval "exec $MCX_WATCHDOG" & fi' in text
+    line = next(line for line in text.splitlines() if line.startswith("export MCX_WATCHDOG="))
+    words = line + """\neval "printf '%s\\\\n' $MCX_WATCHDOG\""""
+    shown = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines()[1:] == ["-m", "megatron_codex.launch.watchdog", "/runs/it's"]
+    assert "preflight.py" not in script(preflight=False)
+    assert "WATCHDOG" not in script(command="sample")
+
+
 def test_mpirun_hands_the_environment_on() -> None:
     text = script(launcher="mpirun", environment=("A=1",))
     assert "--map-by ppr:8:node:PE=6" in text
