@@ -53,13 +53,19 @@ def missing_programs() -> list[str]:
 
 
 @contextmanager
-def running_cluster(folder: Path, *, num_nodes: int = 2, cpus: int = 2) -> Iterator[SlurmCluster]:
-    """Start the daemons, wait until every node is idle, and end them all at last."""
+def running_cluster(
+    folder: Path, *, num_nodes: int = 2, cpus: int = 2, memory_mb: int = 4000, gpus: int = 0, starts_nodes: bool = True
+) -> Iterator[SlurmCluster]:
+    """Start the daemons, wait until every node is idle, and end them all at last.
+
+    starts_nodes: without, there is only the controller, which can say of any job whether such nodes could run it
+    (sbatch --test-only). gpus: of each node, by name only.
+    """
     addresses = {f"node{number}": f"127.0.1.{number}" for number in range(1, num_nodes + 1)}
     for name in ("log", "state", "spool"):
         (folder / name).mkdir()
     conf = folder / "slurm.conf"
-    conf.write_text(_configuration(folder, addresses, cpus=cpus))
+    conf.write_text(_configuration(folder, addresses, cpus=cpus, memory_mb=memory_mb, gpus=gpus))
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o400)
     daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -68,8 +74,14 @@ def running_cluster(folder: Path, *, num_nodes: int = 2, cpus: int = 2) -> Itera
         daemons["munged"] = _start(cluster, "munged", "--foreground", "--force", *_munge_files(folder))
         _wait_for(cluster, (folder / "munge.socket").exists)
         daemons["slurmctld"] = _start(cluster, "slurmctld", "-D", "-f", str(conf))
-        for name in addresses:
-            daemons[name] = start_node(cluster, name)
+        if starts_nodes:
+            for name in addresses:
+                daemons[name] = start_node(cluster, name)
+        else:
+            _wait_for(cluster, lambda: _nodes_in_state(conf, "all") == num_nodes)
+            for state in ("DOWN", "IDLE"):  # as if an operator had mended them
+                asked = ["scontrol", "update", f"NodeName={','.join(addresses)}", f"State={state}", "Reason=tests"]
+                subprocess.run(asked, env=_environment(conf), check=True, timeout=30)
         _wait_for(cluster, lambda: _nodes_in_state(conf, "idle") == num_nodes)
         yield cluster
     finally:
@@ -131,12 +143,12 @@ def _nodes_in_state(conf: Path, state: str) -> int:
     return len(set(found.stdout.split()))  # a line for each of its partitions
 
 
-def _configuration(folder: Path, addresses: dict[str, str], *, cpus: int) -> str:
+def _configuration(folder: Path, addresses: dict[str, str], *, cpus: int, memory_mb: int, gpus: int) -> str:
     user = pwd.getpwuid(os.getuid()).pw_name
     controller, *ports = _free_ports(1 + len(addresses))
     nodes = "\n".join(
         f"NodeName={name} NodeHostname={socket.gethostname()} NodeAddr={address} Port={port} CPUs={cpus} "
-        "RealMemory=4000 State=UNKNOWN"
+        f"RealMemory={memory_mb} State=UNKNOWN" + (f" Gres=gpu:{gpus}" if gpus else "")
         for (name, address), port in zip(addresses.items(), ports, strict=True)
     )
     return f"""
@@ -164,9 +176,12 @@ SlurmctldTimeout=10
 SlurmdTimeout=15
 KillWait=5
 JobRequeue=1
+{"GresTypes=gpu" if gpus else ""}
 {nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=ALL MaxTime=1 State=UP
+PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=ALL MaxTime=INFINITE State=UP
 """
 
 

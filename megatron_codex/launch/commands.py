@@ -97,7 +97,7 @@ def command_config(config: LaunchConfig) -> Any:
     share = f"0/{config.array.tasks}" if config.array.tasks > 1 and command.takes_shards else None
     given = command_arguments(config, share=share)
     arguments = [
-        str(_here(config, word)) if before == "--config" else word
+        str(configuration_file(config, word)) if before == "--config" else word
         for before, word in zip(["", *given], given, strict=False)
     ]
     if command.ranks != "joined":
@@ -117,7 +117,7 @@ def project_of(config: LaunchConfig) -> Path:
     return config.project_dir or CHECKOUT
 
 
-def _here(config: LaunchConfig, path: str) -> Path:
+def configuration_file(config: LaunchConfig, path: Path | str) -> Path:
     """A configuration file as this machine sees it: the nodes' project_dir is taken to hold this checkout's."""
     there = project_of(config) / path
     return there if there.exists() else CHECKOUT / path

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from megatron_codex.config.launch import LaunchConfig
+from megatron_codex.launch.commands import require_command
 from megatron_codex.launch.quoting import in_bash
 
 
@@ -22,19 +23,24 @@ class Variable:
 
 def environment(config: LaunchConfig, *, joined: bool) -> list[Variable]:
     """The variables of a job. joined: whether its ranks meet through torch.distributed."""
-    resources = config.resources
+    threads = "a thread for each of its cores" if joined else "it has processes of its own, of a thread each"
     variables = [
         Variable(
             name="OMP_NUM_THREADS",
-            value=str(resources.cpus_per_task),
-            reason="as many threads as a process has cores; unset, each would take all of the node's",
+            value=str(num_threads(config)),
+            reason=f"{threads}; unset, every process would take all cores of the node",
         ),
         Variable(name="PYTHONUNBUFFERED", value="1", reason="the last lines before a kill are in the log"),
         Variable(name="PYTHONFAULTHANDLER", value="1", reason="a crash in C leaves a Python stack in the log"),
     ]
-    if joined and resources.gpus_per_node:
+    if joined and config.resources.gpus_per_node:
         variables += _nccl()
     return [*variables, *_users(config)]
+
+
+def num_threads(config: LaunchConfig) -> int:
+    """Threads of each process of the command."""
+    return config.resources.cpus_per_task if require_command(config.command).ranks == "joined" else 1
 
 
 def _nccl() -> list[Variable]:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from megatron_codex.config.launch import LaunchConfig
 from megatron_codex.config.load import save_config
 from megatron_codex.errors import InputError
+from megatron_codex.exit_codes import ExitCode
 from megatron_codex.launch.commands import CHECKOUT, command_arguments, python_of, require_command
+from megatron_codex.launch.environment import num_threads
 from megatron_codex.launch.work import Work
 
 RunRanks = Callable[[int, Sequence[str]], int]
@@ -26,6 +30,7 @@ _MPI_RANK = (
     "export RANK=$OMPI_COMM_WORLD_RANK LOCAL_RANK=$OMPI_COMM_WORLD_LOCAL_RANK WORLD_SIZE=$OMPI_COMM_WORLD_SIZE; "
     'exec "$@"'
 )
+_HERE = "127.0.0.1"
 _FAILURE_COMMAND_S = 60
 
 
@@ -39,20 +44,17 @@ def run_here(work: Work, run_ranks: RunRanks) -> int:
         _tell(work, task, "started", "on this machine")
         share = f"{task}/{config.array.tasks}" if config.array.tasks > 1 else None
         command = [python_of(config), f"tools/{config.command}.py", *command_arguments(config, share=share)]
-        code = _run(config, command, run_ranks)
+        with _watchdog(config):
+            code = _run(config, command, run_ranks)
         if code:
             reason = f"exit code {code}"
-            _tell(work, task, "stopped" if code == _STOPPED else "failed", reason)
-            if code != _STOPPED:
+            _tell(work, task, "stopped" if code == ExitCode.STOPPED else "failed", reason)
+            if code != ExitCode.STOPPED:
                 _on_failure(work, code, reason)
             return code
         work.mark_done(task)
         _tell(work, task, "done", "")
     return 0
-
-
-_STOPPED = 75
-"""Exit code of training that was told to stop, and has saved (EX_TEMPFAIL of sysexits.h: try again)."""
 
 
 def launcher_command(config: LaunchConfig, command: Sequence[str]) -> list[str] | None:
@@ -65,11 +67,33 @@ def launcher_command(config: LaunchConfig, command: Sequence[str]) -> list[str] 
     if shutil.which(config.launcher) is None:
         remedy = f"pip install 'megatron-codex[{'mpi' if config.launcher == 'mpirun' else 'deepspeed'}]'"
         raise InputError("launcher", value=config.launcher, rule="is not on the PATH", remedy=remedy)
-    count = str(config.resources.num_tasks)
+    count, port = str(config.resources.num_tasks), str(_free_port())
     if config.launcher == "mpirun":
-        return ["mpirun", "-n", count, "--oversubscribe", "bash", "-c", _MPI_RANK, "rank", *command]
+        meeting = ["-x", f"MASTER_ADDR={_HERE}", "-x", f"MASTER_PORT={port}"]
+        return ["mpirun", "-n", count, "--oversubscribe", *meeting, "bash", "-c", _MPI_RANK, "rank", *command]
     _, program, *arguments = command  # its launcher puts a Python of its own in front
-    return ["deepspeed", "--num_gpus", count, "--no_local_rank", program, *arguments]
+    return ["deepspeed", "--num_gpus", count, "--master_port", port, "--no_local_rank", program, *arguments]
+
+
+def _free_port() -> int:
+    """Of this moment: the first rank takes it a second later."""
+    with socket.socket() as probe:
+        probe.bind((_HERE, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _watchdog(config: LaunchConfig) -> Iterator[None]:
+    """Beside the ranks of a training: names the one that hangs, and ends them."""
+    if config.command != "train":
+        yield
+        return
+    watchdog = [python_of(config), "-m", "megatron_codex.launch.watchdog", str(config.run_dir)]
+    with subprocess.Popen(watchdog) as process:
+        try:
+            yield
+        finally:
+            process.kill()  # it passes SIGTERM over, which a job sends to all of its processes
 
 
 def _run(config: LaunchConfig, command: Sequence[str], run_ranks: RunRanks) -> int:
@@ -88,7 +112,7 @@ def _set_environment(config: LaunchConfig) -> None:
         os.environ.pop(name, None)
     os.chdir(config.project_dir if config.project_dir and config.project_dir.is_dir() else CHECKOUT)
     os.environ |= {
-        "OMP_NUM_THREADS": str(config.resources.cpus_per_task),
+        "OMP_NUM_THREADS": str(num_threads(config)),
         "PYTHONPATH": str(CHECKOUT),
         "MCX_RUN_DIR": str(config.run_dir),
     }

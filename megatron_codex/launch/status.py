@@ -54,8 +54,10 @@ class StageStatus:
 
 def run_status(config: StatusConfig) -> list[StageStatus]:
     """A row for each stage of a chain, or for a run. Raises: InputError when nothing was launched there."""
-    queued = queued_tasks() or []
-    return [_stage(name, folder, queued) for name, folder in stage_folders(config.run)]
+    stages = stage_folders(config.run)
+    submitted = any((folder / "launch" / f"{name}.jobs").exists() for name, folder in stages)
+    queued = (queued_tasks() or []) if submitted else []  # of what ran on this machine, SLURM need not answer
+    return [_stage(name, folder, queued) for name, folder in stages]
 
 
 def status_text(rows: Sequence[StageStatus]) -> str:

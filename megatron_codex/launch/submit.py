@@ -78,11 +78,10 @@ def submit(work: Work, *, after: Sequence[str] = ()) -> Submitted:
         script = render(work.config, work_key=work.key)
         tasks = work.config.array.tasks
         some = _ranges(left, at_a_time=work.config.array.at_a_time) if len(left) < tasks else None
-        submit_script(script, array=some, test_only=True)  # so that what SLURM refuses leaves no file
+        job = submit_script(script, after=after, array=some)  # before its files: what SLURM refuses leaves none
         with atomic_file(work.file("sbatch"), "w") as handle:
             handle.write(script)
         save_config(work.config, work.file("yaml"))
-        job = submit_script(script, after=after, array=some)
         line = {"job": job, "key": work.key, "tasks": left, "after": list(after), "submitted_at": int(time.time())}
         with work.file("jobs").open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")

@@ -1,7 +1,7 @@
 """What a launch is to do, by a key, and what of it is done.
 
 In: a LaunchConfig and the command's own configuration. Out: the tasks that are left. RUN/launch/NAME.done/KEY/ has a
-file for each task that is done; the key is of all that decides the work, so another configuration is other work.
+file for each task that is done; the key is of what was given to the command, so another configuration is other work.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from megatron_codex.config.corpus import CorpusConfig, PreprocessConfig
 from megatron_codex.config.evaluation import EvaluationConfig
 from megatron_codex.config.launch import LaunchConfig
-from megatron_codex.config.load import config_to_dict
+from megatron_codex.config.load import read_yaml
 from megatron_codex.config.report import ReportConfig
 from megatron_codex.config.sampling import SamplingConfig
 from megatron_codex.config.training import TrainConfig
-from megatron_codex.launch.commands import project_of
+from megatron_codex.launch.commands import command_arguments, configuration_file, project_of
 
 _KEY_LETTERS = 16
 
@@ -62,10 +62,13 @@ class Work:
 
 
 def work_of(config: LaunchConfig, own: Any, *, after: Sequence[str] = ()) -> Work:
-    """own: the command's configuration, of which the share is no part. after: keys of the work that this one reads."""
-    settings = {name: value for name, value in config_to_dict(own).items() if name != "shard"}
-    decides = {"command": config.command, "config": settings, "tasks": config.array.tasks}
-    text = json.dumps([decides, list(after)], sort_keys=True, default=str)
+    """own: the command's configuration. after: keys of the work that this one reads.
+
+    The key is of what was given, not of defaults: a new version's further settings do not make done work other work.
+    """
+    given = [read_yaml(configuration_file(config, path)) for path in config.command_config]
+    decides = [config.command, given, command_arguments(config), config.array.tasks, list(after)]
+    text = json.dumps(decides, sort_keys=True, default=str)
     key = hashlib.sha256(text.encode()).hexdigest()[:_KEY_LETTERS]
     outputs = tuple(project_of(config) / path for path in _outputs(own))
     return Work(config=config, key=key, outputs=outputs)

@@ -56,7 +56,8 @@ class FakeSlurm:
 
     def rank(self, text: str) -> Path:
         """A program to give as `python`: what each rank does."""
-        self._program(self.folder / "rank", 'echo $$ >"$RANK_PID"\n' + text)
+        watchdog = '[ "$1" != -m ] || exit 0'  # it is a Python module
+        self._program(self.folder / "rank", f'{watchdog}\necho $$ >"$RANK_PID"\n{text}')
         return self.folder / "rank"
 
     def start(self, script: str, *, restarts: int = 0, srun_code: int | None = None) -> subprocess.Popen[str]:
