@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -49,8 +50,10 @@ def need_compiler() -> None:
 
 @cache
 def folder() -> Path:
-    """Where this process's libraries are: gone with it, as loaded libraries must outlive every test."""
-    return Path(tempfile.mkdtemp(prefix="kernels-"))
+    """Where this process's libraries are, until it ends: loaded ones must outlive every test."""
+    made = Path(tempfile.mkdtemp(prefix="kernels-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def compile_for_cpu(source: Path, *, sanitizer: str = "", name: str | None = None, faulty: bool = False) -> Path:

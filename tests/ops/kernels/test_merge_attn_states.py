@@ -21,6 +21,7 @@ def test_parity(rows: int, head_size: int, dtype: torch.dtype, order: Order) -> 
     first_lse[0] = -torch.inf
     first[0] = torch.nan  # of a part without keys nothing is read
     second_lse[-1] = -torch.inf
+    second[-1] = torch.nan
     merged, lse = torch.full_like(first, 7.0), torch.full_like(first_lse, 7.0)
     sizes = (rows, head_size, DTYPES[dtype])
     run(library(NAME), Call(NAME, (first, first_lse, second, second_lse, merged, lse, *sizes)), order=order)

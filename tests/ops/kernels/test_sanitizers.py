@@ -10,7 +10,10 @@ import pytest
 from tests.ops.kernels import build, cases
 from tests.ops.kernels.calls import FORWARD, RANDOM, Order
 
-SHARING = (cases.vocab_parallel_ce, cases.decode_suffix, cases.causal_softmax, cases.layer_norm)
+SHARING = (
+    *(cases.vocab_parallel_ce, cases.merge_attn_states, cases.decode_suffix),
+    *(cases.causal_softmax, cases.layer_norm),
+)
 """Over shared memory or, in place, over their rows. flat_adam's square sum shares as layer_norm does (block_sum)."""
 
 
