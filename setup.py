@@ -51,6 +51,7 @@ EXTRAS = {
     "hf": ["transformers>=4.50", "safetensors>=0.5"],
     "vllm": ["vllm>=0.10"],
     "nltk": ["nltk>=3.9"],
+    "wandb": ["wandb>=0.20"],
     "docs": ["mkdocs>=1.6"],
     "dev": [
         "deepspeed==0.19.8",

@@ -51,6 +51,9 @@ class TrainingConfig:
     4.4). The best step's checkpoint is kept and OUTPUT/checkpoints/best leads to it. None: no end of this kind."""
     log_interval: int = 10
     """Steps between lines of the log. metrics.jsonl has every step."""
+    wandb_project: str | None = None
+    """Project of Weights & Biases: metrics are written for it too, as an offline run in OUTPUT/wandb that `wandb sync`
+    uploads (extra `wandb`). None: TensorBoard and metrics.jsonl only."""
     save_interval: int = 0
     """Steps between checkpoints, and one at the end; 0: only at the end."""
     keep_checkpoints: int = 2

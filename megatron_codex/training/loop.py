@@ -24,6 +24,7 @@ from megatron_codex.training.schedule import learning_rate
 from megatron_codex.training.step import RefusedStepError, StepResult, evaluate, train_step
 from megatron_codex.training.stop_signals import StopSignals
 from megatron_codex.training.stragglers import StepTimes
+from megatron_codex.training.wandb_run import wandb_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,8 @@ def run_steps(run: Run, progress: Progress) -> Progress:
     with ExitStack() as stack:
         writer = None
         if run.layout.rank == 0:
-            writer = stack.enter_context(MetricsWriter(output_dir, resumed_step=progress.step))
+            writer = MetricsWriter(output_dir, resumed_step=progress.step, wandb_run=wandb_run(config))
+            stack.enter_context(writer)
         saver = stack.enter_context(
             CheckpointSaver(run.engine, config, output_dir / CHECKPOINTS, data_fingerprint=run.data_fingerprint)
         )

@@ -23,6 +23,7 @@ import torch
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.files import atomic_file
+from megatron_codex.training.wandb_run import WandbRun
 
 METRICS = "metrics.jsonl"
 
@@ -41,13 +42,17 @@ _SHARES = ("padding_share", "masked_share")
 class MetricsWriter:
     """Writes metrics.jsonl and TensorBoard; a context manager."""
 
-    def __init__(self, output_dir: Path, *, resumed_step: int) -> None:
-        """resumed_step: lines of later steps are cut off, so that the file has each step once."""
+    def __init__(self, output_dir: Path, *, resumed_step: int, wandb_run: WandbRun | None = None) -> None:
+        """resumed_step: lines of later steps are cut off, so that the file has each step once.
+
+        wandb_run: takes the lines too, and is closed with the file.
+        """
         from torch.utils.tensorboard import SummaryWriter  # only here: it takes a second to import
 
         path = output_dir / METRICS
         _cut_after(path, resumed_step)
         self._file = path.open("a", encoding="utf-8")
+        self._wandb_run = wandb_run
         self._board = SummaryWriter(str(output_dir / "tensorboard"), purge_step=resumed_step + 1)
 
     def __enter__(self) -> Self:
@@ -58,6 +63,8 @@ class MetricsWriter:
     ) -> None:
         self._file.close()
         self._board.close()
+        if self._wandb_run is not None:
+            self._wandb_run.close()
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a step's line; it is in the file when this returns."""
@@ -66,6 +73,8 @@ class MetricsWriter:
         for name in _SCALARS:
             if line.get(name) is not None:
                 self._board.add_scalar(name, line[name], line["step"])
+        if self._wandb_run is not None:
+            self._wandb_run.write(line)
 
 
 def log_step(line: dict[str, Any], *, train_iters: int) -> None:

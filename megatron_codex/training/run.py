@@ -30,6 +30,7 @@ from megatron_codex.training.loop import Run, run_steps
 from megatron_codex.training.metrics import read_metrics, shares_of_positions
 from megatron_codex.training.randomness import seed_step
 from megatron_codex.training.start import check_init_from, find_start, set_state
+from megatron_codex.training.wandb_run import require_wandb
 
 _logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
     require_kernels(config.model.kernels)
     if config.engine == "deepspeed":
         require_deepspeed()
+    require_wandb(config.training.wandb_project)
     datasets = build_datasets(config, read_pairs=read_pairs)
     fingerprint = datasets.train.fingerprint()
     start = find_start(config, data_fingerprint=fingerprint)
