@@ -10,7 +10,11 @@ from pathlib import Path
 _plant = os.environ.get("MCX_PLANT")
 if _plant == "package" and os.environ.get("SLURMD_NODENAME") == "node2":
     sys.path.insert(0, str(Path(__file__).parent / "other_numpy"))
-if _plant == "bad_gradient" and os.environ.get("RANK") == "1" and sys.argv[0].endswith("train.py"):
+if (
+    _plant == "bad_gradient"
+    and os.environ.get("RANK") == "1"
+    and b"tools/train.py" in Path("/proc/self/cmdline").read_bytes()
+):
     from tests.training.planted import _bad_gradient
 
     _bad_gradient({"steps": [60], "once": True}).__enter__()
