@@ -79,6 +79,10 @@ class _OneBatch:
 
     batches: GlobalBatches
 
+    @property
+    def device(self) -> str:
+        return self.batches.device
+
     def at(self, step: int) -> StepBatch:
         return self.batches.at(0)
 
