@@ -46,6 +46,9 @@ class CrossEntropy:
     gradient: Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, int], None]
     """(logits, labels, mask or None, log_sums_N, gradients_N, num_columns): in place, logits become (exp(logit -
     log_sum) - [column is the label]) * gradient of the row's loss, 0 in padding and in rows that do not count."""
+    at_once: Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]] | None
+    """(logits, labels, gradients_N, num_columns) -> (largest_N, sums_2N): pieces, and logits become their gradient, for
+    a rank that has the whole vocabulary. None: it would gain nothing."""
 
 
 def _pieces(logits_NV: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, num_columns: int) -> tuple[Tensor, Tensor]:
@@ -122,6 +125,17 @@ def _gradient_cpu(
     )
 
 
+def _at_once(logits_NV: Tensor, labels_N: Tensor, gradients_N: Tensor, num_columns: int) -> tuple[Tensor, Tensor]:
+    return reference.cross_entropy(logits_NV, true_columns=num_columns, labels_N=labels_N, gradients_N=gradients_N)
+
+
+def _at_once_cpu(logits_NV: Tensor, labels_N: Tensor, gradients_N: Tensor, num_columns: int) -> tuple[Tensor, Tensor]:
+    whole_rows = logits_NV.stride(1) == 1 or logits_NV.shape[1] <= 1
+    if not whole_rows or not rows.takes(logits_NV):
+        return _at_once(logits_NV, labels_N, gradients_N, num_columns)
+    return rows.cross_entropy(logits_NV, true_columns=num_columns, labels_N=labels_N, gradients_N=gradients_N)
+
+
 def _with_whole_rows(logits_NV: Tensor) -> Tensor:
     return logits_NV if logits_NV.stride(1) == 1 else logits_NV.contiguous()
 
@@ -184,6 +198,12 @@ _ce_gradient = register(
     cpu=_gradient_cpu,
     fake=lambda *arguments: None,
 )
+_ce_at_once = register(
+    "ce_at_once_(Tensor(a!) logits, Tensor labels, Tensor loss_gradients, int num_columns) -> (Tensor, Tensor)",
+    reference=_at_once,
+    cpu=_at_once_cpu,
+    fake=lambda logits, labels, gradients, columns: (_rows_like(logits), _rows_like(logits, 2)),
+)
 _cross_entropy = register(
     "cross_entropy(Tensor logits, Tensor labels, Tensor? loss_mask, int num_columns) -> (Tensor, Tensor)",
     reference=_whole,
@@ -198,7 +218,7 @@ _cross_entropy_gradient = register(
     fake=lambda logits, *rest: torch.empty_like(logits, memory_format=torch.contiguous_format),
 )
 
-REGISTERED = CrossEntropy(pieces=_ce_pieces, rescale=_ce_rescale, gradient=_ce_gradient)
+REGISTERED = CrossEntropy(pieces=_ce_pieces, rescale=_ce_rescale, gradient=_ce_gradient, at_once=_ce_at_once)
 """By torch's dispatcher: CUDA kernel, C++ or torch."""
-REFERENCE = CrossEntropy(pieces=_pieces, rescale=_rescale, gradient=_reference_gradient)
+REFERENCE = CrossEntropy(pieces=_pieces, rescale=_rescale, gradient=_reference_gradient, at_once=None)
 """Plain torch."""

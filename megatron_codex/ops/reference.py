@@ -36,6 +36,21 @@ def cross_entropy_gradient(
     logits_NV[:, true_columns:] = 0
 
 
+def cross_entropy(
+    logits_NV: Tensor, *, true_columns: int, labels_N: Tensor, gradients_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """ce_pieces of a rank that has the whole vocabulary; in place: logits to their gradients."""
+    largest_N, sums_2N = ce_pieces(logits_NV, labels_N, None, true_columns=true_columns, first_column=0)
+    cross_entropy_gradient(
+        logits_NV,
+        true_columns=true_columns,
+        labels_N=labels_N,
+        log_sums_N=largest_N + sums_2N[0].log(),
+        gradients_N=gradients_N,
+    )
+    return largest_N, sums_2N
+
+
 def gelu(x: Tensor) -> Tensor:
     """GELU with tanh (arXiv 1606.08415)."""
     return F.gelu(x, approximate="tanh")

@@ -54,17 +54,29 @@ def cross_entropy_gradient(
         )
         return
     module, how = library
-    labels_N = labels_N.to(torch.int64).contiguous()
-    floats = [tensor.float().contiguous() for tensor in (log_sums_N, gradients_N)]
-    assert labels_N.shape == floats[0].shape == floats[1].shape == logits_NV.shape[:1]
-    address, dtype, num_rows, num_padded, stride = _matrix(logits_NV)  # a view of no columns would have no address
-    module.cross_entropy_gradient(
-        (address, dtype, num_rows, true_columns, stride),
-        num_padded,
-        _address(labels_N),
-        *map(_address, floats),
-        **how,
-    )
+    labels_N, log_sums_N, gradients_N = _labels_and_floats(logits_NV, labels_N, log_sums_N, gradients_N)
+    given = (_address(labels_N), _address(log_sums_N), _address(gradients_N))
+    module.cross_entropy_gradient(*_matrix_and_padding(logits_NV, true_columns), *given, **how)
+
+
+def cross_entropy(
+    logits_NV: Tensor, *, true_columns: int, labels_N: Tensor, gradients_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """In place: logits to their gradients; of each row, fp32: the largest [N]; the sum of exp(logit - largest) and the
+    label's logit, 0 where it is in no column [2, N].
+
+    One pass over memory instead of two: for a rank that has the whole vocabulary and knows the losses' gradients.
+    """
+    library = _library(logits_NV)
+    if library is None:
+        return reference.cross_entropy(logits_NV, true_columns=true_columns, labels_N=labels_N, gradients_N=gradients_N)
+    module, how = library
+    labels_N, gradients_N = _labels_and_floats(logits_NV, labels_N, gradients_N)
+    largest_N, sums_2N = torch.empty(len(logits_NV)), torch.empty(2, len(logits_NV))
+    given = (_address(labels_N), _address(gradients_N))
+    found = (_address(largest_N), _address(sums_2N[0]), _address(sums_2N[1]))
+    module.cross_entropy(*_matrix_and_padding(logits_NV, true_columns), *given, *found, **how)
+    return largest_N, sums_2N
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -145,6 +157,18 @@ def _matrix(rows: Tensor) -> tuple[int, str, int, int, int]:
     """(address, dtype, rows, columns, stride) of a matrix whose rows are contiguous."""
     assert rows.dim() == 2 and (rows.stride(1) == 1 or rows.shape[1] <= 1), "rows must be contiguous"
     return _address(rows), _DTYPES[rows.dtype], rows.shape[0], rows.shape[1], max(rows.stride(0), rows.shape[1])
+
+
+def _matrix_and_padding(rows: Tensor, true_columns: int) -> tuple[tuple[int, str, int, int, int], int]:
+    """_matrix of the columns that are no padding, and how many there are with it."""
+    address, dtype, num_rows, num_padded, stride = _matrix(rows)  # a view of no columns would have no address
+    return (address, dtype, num_rows, true_columns, stride), num_padded
+
+
+def _labels_and_floats(rows: Tensor, labels_N: Tensor, *floats: Tensor) -> tuple[Tensor, ...]:
+    """As C++ reads them; one for each row."""
+    assert all(tensor.shape == rows.shape[:1] for tensor in (labels_N, *floats))
+    return labels_N.to(torch.int64).contiguous(), *(tensor.float().contiguous() for tensor in floats)
 
 
 def _as_rows(x: Tensor) -> tuple[int, str, int, int, int]:

@@ -72,6 +72,7 @@ EXAMPLES: dict[str, Callable[[Drawn], Arguments]] = {
         *(of.plain(5, 9), *_rows(of)),
         *(of.plain(5, dtype=of.wide).abs(), of.plain(5, dtype=of.wide), 7),
     ),
+    "ce_at_once_": lambda of: (*(of.plain(5, 9), of.whole(0, 6, 3, 2, 4)), *(of.plain(5, dtype=of.wide), 7)),
     "cross_entropy": lambda of: (of.leaf(5, 9), of.whole(0, 6, 3, 2, 4), _rows(of)[1], 7),
     "cross_entropy_gradient": lambda of: (
         *(of.plain(5, 9), *_rows(of)),

@@ -78,6 +78,35 @@ def test_cross_entropy_gradient(chosen: str, dtype: torch.dtype, shape: tuple[in
     assert not got[:, true_columns:].any()
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_cross_entropy_at_once_is_its_passes_one_after_the_other(
+    chosen: str, dtype: torch.dtype, shape: tuple[int, int]
+) -> None:
+    num_rows, columns = shape
+    logits = _normal(num_rows, columns + 3, dtype=dtype)[:, :columns]  # rows of a wider matrix
+    labels = torch.arange(num_rows) * 5 % (columns + 4) - 2
+    given = {"true_columns": columns - columns // 7, "labels_N": labels}
+    given["gradients_N"] = _normal(num_rows, dtype=torch.float32, seed=1)
+    got, expected = logits.clone(), logits.clone()
+    largest, sums = rows.cross_entropy(got, **given)
+    expected_largest, expected_sums = reference.cross_entropy(expected, **given)
+    _close(got, expected, dtype)
+    assert not got[:, given["true_columns"] :].any()
+    assert torch.equal(largest, expected_largest) and torch.equal(sums[1], expected_sums[1])
+    assert torch.allclose(sums[0], expected_sums[0], rtol=3e-6)
+
+
+def test_exponentials_of_one_and_of_very_little(chosen: str) -> None:
+    """A row of equal logits has sum and gradient exactly; logits far below the largest count for nothing."""
+    logits = torch.full((1, 64), 3.0)
+    labels, ones = torch.tensor([-1]), torch.ones(1)
+    assert rows.cross_entropy(logits, true_columns=64, labels_N=labels, gradients_N=ones)[1].tolist() == [[64.0], [0.0]]
+    assert (logits == 1 / 64).all()
+    logits[0, 1:], logits[0, 40:] = -torch.inf, -200.0
+    assert rows.cross_entropy(logits, true_columns=64, labels_N=labels, gradients_N=ones)[1][0].tolist() == [1.0]
+    assert logits[0, 0] == 1.0 and logits[0, 1:].max() < 2e-38 and logits.isfinite().all()
+
+
 def test_a_shard_of_padding_only_gives_no_gradient(chosen: str, dtype: torch.dtype) -> None:
     """The last tensor-parallel rank's, of a small vocabulary: every label is another rank's."""
     logits = _normal(3, 8, dtype=dtype)
@@ -126,10 +155,26 @@ def test_threads_change_no_bit(chosen: str, dtype: torch.dtype, monkeypatch: pyt
         assert all(torch.equal(got, two) for got, two in zip(rows.row_statistics(logits), on_two, strict=True))
 
 
+def test_threads_change_no_bit_of_what_is_made_at_once(
+    chosen: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"true_columns": 1990, "labels_N": torch.arange(200) * 10, "gradients_N": torch.linspace(-1, 1, 200)}
+    made = []
+    for threads in (2, 1, 7):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # noqa: B023
+        logits = _normal(200, 2000, dtype=dtype)
+        made.append((logits, *rows.cross_entropy(logits, **given)))
+    assert all(torch.equal(got, two) for others in made[1:] for got, two in zip(others, made[0], strict=True))
+
+
 def test_a_nan_stays_one(chosen: str, dtype: torch.dtype) -> None:
     logits = _normal(2, 50, dtype=dtype)
     logits[1, 20] = torch.nan
     assert torch.isnan(rows.row_statistics(logits)[1]).tolist() == [False, True]
+    at_once = logits.clone()
+    given = {"labels_N": torch.tensor([3, 20]), "gradients_N": torch.ones(2)}
+    assert torch.isnan(rows.cross_entropy(at_once, true_columns=50, **given)[1][0]).tolist() == [False, True]
+    assert torch.isnan(at_once).all(1).tolist() == [False, True]
     assert torch.isnan(rows.gelu(logits)).sum() == 1
     rows.causal_softmax(logits, num_queries=1, first_key=49, scale=1.0)
     assert torch.isnan(logits).any(1).tolist() == [False, True]

@@ -57,16 +57,31 @@ void row_statistics(const MatrixTuple& logits, uintptr_t largest, uintptr_t sums
   codex::row_statistics(matrix, pointer<float>(largest), pointer<float>(sums), workers);
 }
 
-void cross_entropy_gradient(const MatrixTuple& logits, int64_t num_padded, uintptr_t labels, uintptr_t log_sums,
-                            uintptr_t gradients, const std::string& instructions, int num_threads) {
-  const Matrix matrix = matrix_of(logits);
+void require_padding_in_rows(const Matrix& matrix, int64_t num_padded) {
   if (num_padded < matrix.num_columns || num_padded > matrix.stride) {
     throw std::invalid_argument("num_padded: must be between columns and stride");
   }
+}
+
+void cross_entropy_gradient(const MatrixTuple& logits, int64_t num_padded, uintptr_t labels, uintptr_t log_sums,
+                            uintptr_t gradients, const std::string& instructions, int num_threads) {
+  const Matrix matrix = matrix_of(logits);
+  require_padding_in_rows(matrix, num_padded);
   const Workers workers = workers_of(instructions, num_threads);
   py::gil_scoped_release release;
   codex::cross_entropy_gradient(matrix, num_padded, pointer<const int64_t>(labels), pointer<const float>(log_sums),
                                 pointer<const float>(gradients), workers);
+}
+
+void cross_entropy(const MatrixTuple& logits, int64_t num_padded, uintptr_t labels, uintptr_t gradients,
+                   uintptr_t largest, uintptr_t sums, uintptr_t at_labels, const std::string& instructions,
+                   int num_threads) {
+  const Matrix matrix = matrix_of(logits);
+  require_padding_in_rows(matrix, num_padded);
+  const Workers workers = workers_of(instructions, num_threads);
+  py::gil_scoped_release release;
+  codex::cross_entropy(matrix, num_padded, pointer<const int64_t>(labels), pointer<const float>(gradients),
+                       pointer<float>(largest), pointer<float>(sums), pointer<float>(at_labels), workers);
 }
 
 void gelu(const MatrixTuple& in, const MatrixTuple& out, const std::string& instructions, int num_threads) {
@@ -116,6 +131,9 @@ void define_rows(py::module_& module) {
   module.def("cross_entropy_gradient", &cross_entropy_gradient, "Logits to their gradients, in place.",
              py::arg("logits"), py::arg("num_padded"), py::arg("labels"), py::arg("log_sums"), py::arg("gradients"),
              py::kw_only(), instructions, num_threads);
+  module.def("cross_entropy", &cross_entropy, "Statistics, the label's logit and the gradient, in place, at once.",
+             py::arg("logits"), py::arg("num_padded"), py::arg("labels"), py::arg("gradients"), py::arg("largest"),
+             py::arg("sums"), py::arg("at_labels"), py::kw_only(), instructions, num_threads);
   module.def("gelu", &gelu, "GELU with tanh.", py::arg("in_"), py::arg("out"), py::kw_only(), instructions, num_threads);
   module.def("gelu_gradient", &gelu_gradient, "Its gradient.", py::arg("in_"), py::arg("out_gradient"),
              py::arg("in_gradient"), py::kw_only(), instructions, num_threads);

@@ -5,10 +5,19 @@
 
 namespace codex {
 
+// What ranks join: a row's largest logit, the sum of exp(logit - largest), and the label's logit (0: not here).
+struct RowPieces {
+  float* largest;
+  float* sum;
+  float* at_label;
+};
+
 template <class Stored>
 struct RowKernels {
   void (*statistics)(const Stored* row, int64_t size, float scale, float* largest, float* sum);
   void (*cross_entropy_gradient)(Stored* row, int64_t size, int64_t label, float log_sum, float gradient);
+  // powers: room for `size` floats; for fp32 it may be the row.
+  void (*cross_entropy)(Stored* row, int64_t size, int64_t label, float gradient, float* powers, RowPieces pieces);
   void (*gelu)(const Stored* in, int64_t size, Stored* out);
   void (*gelu_gradient)(const Stored* in, const Stored* out_gradient, int64_t size, Stored* in_gradient);
   void (*softmax)(Stored* row, int64_t size, float scale);

@@ -71,6 +71,15 @@ int64_t keys_seen(const Matrix& scores, int64_t row, int64_t num_queries, int64_
   return std::min(first_key + row % num_queries + 1, scores.num_columns);
 }
 
+// Room for a row's exponentials: itself, or what its thread keeps for all of its rows.
+float* powers_of(float* row, int64_t) { return row; }
+
+float* powers_of(Bfloat16*, int64_t size) {
+  thread_local std::vector<float> room;
+  if (room.size() < static_cast<size_t>(size)) room.resize(size);
+  return room.data();
+}
+
 }  // namespace
 
 void row_statistics(const Matrix& logits, float* largest, float* sums, Workers workers) {
@@ -85,6 +94,16 @@ void cross_entropy_gradient(const Matrix& logits, int64_t num_padded, const int6
   for_each_row(logits, workers, [&](const auto& kernels, auto zero, int64_t i) {
     auto* const row = row_of<decltype(zero)>(logits, i);
     kernels.cross_entropy_gradient(row, logits.num_columns, labels[i], log_sums[i], gradients[i]);
+    std::fill(row + logits.num_columns, row + num_padded, zero);
+  });
+}
+
+void cross_entropy(const Matrix& logits, int64_t num_padded, const int64_t* labels, const float* gradients,
+                   float* largest, float* sums, float* at_labels, Workers workers) {
+  for_each_row(logits, workers, [&](const auto& kernels, auto zero, int64_t i) {
+    auto* const row = row_of<decltype(zero)>(logits, i);
+    const RowPieces pieces = {largest + i, sums + i, at_labels + i};
+    kernels.cross_entropy(row, logits.num_columns, labels[i], gradients[i], powers_of(row, logits.num_columns), pieces);
     std::fill(row + logits.num_columns, row + num_padded, zero);
   });
 }

@@ -32,6 +32,11 @@ void row_statistics(const Matrix& logits, float* largest, float* sums, Workers w
 void cross_entropy_gradient(const Matrix& logits, int64_t num_padded, const int64_t* labels, const float* log_sums,
                             const float* gradients, Workers workers);
 
+// Both at once, reading and writing the logits once: row_statistics, the label's logit (0 where it is in no column), and
+// cross_entropy_gradient with this row's own statistics. For ranks that have the whole vocabulary.
+void cross_entropy(const Matrix& logits, int64_t num_padded, const int64_t* labels, const float* gradients,
+                   float* largest, float* sums, float* at_labels, Workers workers);
+
 // GELU with tanh (arXiv 1606.08415) of num_columns elements a row.
 void gelu(const Matrix& in, const Matrix& out, Workers workers);
 void gelu_gradient(const Matrix& in, const Matrix& out_gradient, const Matrix& in_gradient, Workers workers);

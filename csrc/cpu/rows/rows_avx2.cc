@@ -33,6 +33,9 @@ struct Avx2 {
   static Floats multiply_add(Floats a, Floats b, Floats c) { return add(multiply(a, b), c); }
   static Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
   static Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+  static Floats rest(Floats x, Floats exponent) {
+    return multiply_add(exponent, all(2.12194440e-4f), multiply_add(exponent, all(-0.693359375f), x));
+  }
   static Floats round(Floats value) { return _mm256_round_ps(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static Floats scale(Floats value, Floats exponent) {
     const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127));
