@@ -6,7 +6,9 @@ import html
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 
 from megatron_codex.config.load import config_to_dict
 from megatron_codex.config.model import ModelConfig
+from megatron_codex.evaluation.report import metrics
 from megatron_codex.evaluation.report.highlight import python_html
 from megatron_codex.evaluation.report.side_by_side import run_names
 from megatron_codex.evaluation.scaling_law import fit_power_law
-from megatron_codex.jsonl import write_jsonl
+from megatron_codex.jsonl import read_jsonl, write_jsonl
 from megatron_codex.manifest import write_manifest
 from tests.evaluation.report_run import change_parts, make_run, write_page
 
@@ -151,6 +154,34 @@ def test_the_numbers_of_several_runs_are_markdown_tables(run: Path, tmp_path: Pa
     assert "| base | 0.005 at step 1,000 | 0.005 at step 1,000 |\n" in tables
     widths = [{line.count(" |") for line in table.splitlines()} for table in tables.split("\n\n")]
     assert all(len(width) == 1 for width in widths)
+
+
+def test_a_claim_on_convergence_is_counted_as_seen_like_any_other(run: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other")
+    claim = {"claim": "helps", "faster": "checkpoint", "slower": "scratch"}
+    for folder, first in ((run, 1.5), (other, 2.9)):
+        parts = [_held_out_losses(folder, "scratch", {10: 3.0, 20: 1.5})]
+        parts.append(_held_out_losses(folder, "checkpoint", {10: first, 20: 1.5}))
+        change_parts(folder, {"training": parts, "convergences": [claim]})
+    write_page(run, compare=(other,), markdown=tmp_path / "tables.md")
+    words = "step {} against step 20, loss 1.500"
+    expected = f"| helps | {words.format(10)}: seen | {words.format(20)}: not shown | 1 of 2 |\n"
+    assert expected in (tmp_path / "tables.md").read_text()
+
+
+def test_each_runs_metrics_are_read_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves, convergence, the best losses and runs side by side all show them."""
+    other = make_run(tmp_path / "other")
+    change_parts(run, {"convergences": [{"claim": "itself", "faster": "base", "slower": "base"}]})
+    read: list[Path] = []
+
+    def noted(path: Path) -> Iterator[dict[str, Any]]:
+        read.append(path)
+        return read_jsonl(path)
+
+    monkeypatch.setattr(metrics, "read_jsonl", noted)
+    write_page(run, compare=(other,), markdown=tmp_path / "tables.md")
+    assert read == [folder / "training" / "metrics.jsonl" for folder in (run, other)]
 
 
 def test_names_of_runs_tell_them_apart() -> None:

@@ -20,6 +20,7 @@ from megatron_codex.evaluation.report.convergence import converge, convergence_s
 from megatron_codex.evaluation.report.gallery import Gallery
 from megatron_codex.evaluation.report.markdown import markdown
 from megatron_codex.evaluation.report.markup import tag
+from megatron_codex.evaluation.report.metrics import Metrics
 from megatron_codex.evaluation.report.page import Section, render_page
 from megatron_codex.evaluation.report.results import read_results
 from megatron_codex.evaluation.report.samples import samples_section
@@ -44,10 +45,11 @@ def write_report(config: ReportConfig) -> Path:
             raise InputError(str(folder), rule="no such run folder", remedy="check --run and --compare")
     names = run_names([folder.resolve() for folder in folders])
     parts = config.parts or load_config(ReportParts, config.run / PARTS_NAME)
-    runs = [_read(config.run, names[0], parts)]
+    metrics = Metrics()
+    runs = [_read(config.run, names[0], parts, metrics)]
     for folder, name in zip(config.compare, names[1:], strict=True):
         own = folder / PARTS_NAME
-        runs.append(_read(folder, name, load_config(ReportParts, own) if own.is_file() else parts))
+        runs.append(_read(folder, name, load_config(ReportParts, own) if own.is_file() else parts, metrics))
     gallery = Gallery()
     page = _render(runs, gallery, folder=config.run)
     tables = markdown(runs)
@@ -62,12 +64,18 @@ def write_report(config: ReportConfig) -> Path:
     return config.output
 
 
-def _read(folder: Path, name: str, parts: ReportParts) -> RunParts:
+def _read(folder: Path, name: str, parts: ReportParts, metrics: Metrics) -> RunParts:
     parts = _under(parts, folder)
     evaluations = [read_results(part) for part in parts.evaluations]
     findings = [*compare(parts.comparisons, evaluations), *compare_rankings(parts.rankings)]
-    convergences = converge(parts.convergences, parts.training)
-    return RunParts(name=name, parts=parts, evaluations=evaluations, findings=findings, convergences=convergences)
+    return RunParts(
+        name=name,
+        parts=parts,
+        evaluations=evaluations,
+        findings=findings,
+        convergences=converge(parts.convergences, parts.training, metrics),
+        metrics=metrics,
+    )
 
 
 def _render(runs: Sequence[RunParts], gallery: Gallery, *, folder: Path) -> str:
@@ -84,8 +92,11 @@ def _render(runs: Sequence[RunParts], gallery: Gallery, *, folder: Path) -> str:
             Section("Choosing one of k samples", ranking_section(parts.rankings, gallery)),
             Section("Docstring round trip", round_trip_section(parts.round_trips)),
             Section("Contamination", contamination_section(parts.evaluations)),
-            Section("Model size", scaling_section(parts.scaling, gallery)),
-            Section("Training", [*convergence_section(run.convergences), *training_section(parts.training, gallery)]),
+            Section("Model size", scaling_section(parts.scaling, run.metrics, gallery)),
+            Section(
+                "Training",
+                [*convergence_section(run.convergences), *training_section(parts.training, run.metrics, gallery)],
+            ),
             Section("Data and funnels", counts_section(parts.counts)),
             Section("Samples", samples_section(run.evaluations, number=parts.samples_shown)),
             Section("Lineage", lineage_section(_outputs(parts), run=folder)),

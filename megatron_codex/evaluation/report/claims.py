@@ -6,8 +6,9 @@ shown": at this size the run cannot tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -27,6 +28,26 @@ _CLAIMED_RANKERS = ("mean log p", "back-translation")
 """Those that the paper says beat random choice (sections 3.3 and 5); of sum log p it says that it can be worse."""
 
 _CLASSES = {"seen": "good", "opposite": "bad", "not shown": ""}
+
+
+class Tested(Protocol):
+    """A claim that one run tested."""
+
+    @property
+    def claim(self) -> str:
+        """In words."""
+        ...
+
+    @property
+    def outcome(self) -> str:
+        """ "seen" where the run shows it."""
+        ...
+
+
+def seen_in(found: Iterable[Tested | None]) -> str:
+    """Of one claim in several runs, "2 of 3": those that show it, of those that tested it (none: did not)."""
+    outcomes = [tested.outcome for tested in found if tested is not None]
+    return f"{outcomes.count('seen')} of {len(outcomes)}"
 
 
 @dataclass(frozen=True)

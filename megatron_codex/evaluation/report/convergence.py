@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from megatron_codex.config.report import ConvergencePart, TrainingPart
 from megatron_codex.errors import InputError
 from megatron_codex.evaluation.report.markup import Content, Html, table, tag
-from megatron_codex.evaluation.report.stages import held_out_losses
+from megatron_codex.evaluation.report.metrics import Metrics
 
 _NOTE = "Of one run each, at the steps of their evaluations: no interval."
 
@@ -39,12 +40,12 @@ class Convergence:
         return f"{first} against step {self.slower_step:,}, loss {self.loss:.3f}"
 
 
-def converge(parts: Sequence[ConvergencePart], training: Sequence[TrainingPart]) -> list[Convergence]:
+def converge(parts: Sequence[ConvergencePart], training: Sequence[TrainingPart], metrics: Metrics) -> list[Convergence]:
     """Compare the held-out losses of the named runs. Raises: InputError for a run that has none."""
-    runs = {part.label: part for part in training}
+    runs = {part.label: part.path for part in training}
     found = []
     for part in parts:
-        slower, faster = _held_out(runs[part.slower]), _held_out(runs[part.faster])
+        slower, faster = (_held_out(runs[label], metrics) for label in (part.slower, part.faster))
         loss, slower_step = min((loss, step) for step, loss in slower)
         faster_step = next((step for step, reached in faster if reached <= loss), None)
         found.append(Convergence(claim=part.claim, loss=loss, faster_step=faster_step, slower_step=slower_step))
@@ -59,9 +60,9 @@ def convergence_section(found: Sequence[Convergence]) -> list[Html]:
     return [table(["claim", "reached", "in this run"], rows, kind="text"), tag("p", _NOTE, class_="soft")]
 
 
-def _held_out(part: TrainingPart) -> list[tuple[int, float]]:
-    losses = held_out_losses(part)
+def _held_out(run: Path, metrics: Metrics) -> list[tuple[int, float]]:
+    losses = metrics.held_out_losses(run)
     if not losses:
         rule, remedy = "has no valid_loss", "train it with training.eval_interval and held-out data"
-        raise InputError(str(part.path / "metrics.jsonl"), rule=rule, remedy=remedy)
+        raise InputError(str(run / "metrics.jsonl"), rule=rule, remedy=remedy)
     return losses

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from megatron_codex.evaluation.pass_at_k import Estimate
+from megatron_codex.evaluation.report.claims import seen_in
 from megatron_codex.evaluation.report.json_file import read_json
 from megatron_codex.evaluation.report.markup import interval
 from megatron_codex.evaluation.report.results import ALL
 from megatron_codex.evaluation.report.side_by_side import RunParts
-from megatron_codex.evaluation.report.stages import held_out_losses
 from megatron_codex.evaluation.report.temperatures import best_temperatures
 from megatron_codex.evaluation.reranking import FORMAT as RANKING_FORMAT
 from megatron_codex.evaluation.round_trip import FORMAT as ROUND_TRIP_FORMAT
@@ -24,36 +24,42 @@ def markdown(runs: Sequence[RunParts]) -> str:
     A row is there when one of the runs has it; the cell of a run that has not is empty.
     """
     tables = (
-        ("pass@k (%)", _scores),
-        ("best temperature", _temperatures),
-        ("one of k samples, passes (%)", _choices),
-        ("docstring round trip, passes (%)", _round_trips),
-        ("claim", _claims),
-        ("best held-out loss (nats per token)", _losses),
+        _rows("pass@k (%)", runs, _scores),
+        _rows("best temperature", runs, _temperatures),
+        _rows("one of k samples, passes (%)", runs, _choices),
+        _rows("docstring round trip, passes (%)", runs, _round_trips),
+        _claim_rows(runs),
+        _rows("best held-out loss (nats per token)", runs, _losses),
     )
-    return "\n".join(text for head, read in tables if (text := _table(head, runs, read)))
+    return "\n".join(_table(rows) for rows in tables if len(rows) > 1)
 
 
-def _table(head: str, runs: Sequence[RunParts], read: Callable[[RunParts], Iterable[tuple[str, str]]]) -> str:
+def _rows(
+    head: str, runs: Sequence[RunParts], read: Callable[[RunParts], Iterable[tuple[str, str]]]
+) -> list[list[str]]:
+    """The head, and a row for each thing that one of the runs says."""
     columns: list[_Cells] = [dict(read(run)) for run in runs]
-    rows = dict.fromkeys(row for cells in columns for row in cells)
-    if not rows:
-        return ""
-    lines = [[head, *(run.name for run in runs)], ["---"] * (1 + len(runs))]
-    lines += [[row, *(cells.get(row, "") for cells in columns)] for row in rows]
-    if len(runs) > 1 and read is _claims:
-        for line, tail in zip(lines, ["seen in", "---", *(_seen(line[1:]) for line in lines[2:])], strict=True):
-            line.append(tail)
+    names = dict.fromkeys(name for cells in columns for name in cells)
+    rows = [[name, *(cells.get(name, "") for cells in columns)] for name in names]
+    return [[head, *(run.name for run in runs)], *rows]
+
+
+def _claim_rows(runs: Sequence[RunParts]) -> list[list[str]]:
+    """With the number of runs that show each claim, where there are several."""
+    head, *rows = _rows("claim", runs, _claims)
+    if len(runs) == 1:
+        return [head, *rows]
+    tested = [run.tested for run in runs]
+    return [[*head, "seen in"], *([*row, seen_in(claims.get(row[0]) for claims in tested)] for row in rows)]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "".join(f"| {' | '.join(_escaped(cell) for cell in line)} |\n" for line in lines)
 
 
 def _escaped(cell: str) -> str:
     return " ".join(cell.replace("|", "\\|").split())
-
-
-def _seen(cells: Sequence[str]) -> str:
-    given = [cell for cell in cells if cell]
-    return f"{sum(cell.endswith(': seen') for cell in given)} of {len(given)}"
 
 
 def _scores(run: RunParts) -> Iterable[tuple[str, str]]:
@@ -93,7 +99,7 @@ def _claims(run: RunParts) -> Iterable[tuple[str, str]]:
 
 def _losses(run: RunParts) -> Iterable[tuple[str, str]]:
     for part in run.parts.training:
-        if losses := held_out_losses(part):
+        if losses := run.metrics.held_out_losses(part.path):
             loss, step = min((loss, step) for step, loss in losses)
             yield part.label, f"{loss:.3f} at step {step:,}"
 

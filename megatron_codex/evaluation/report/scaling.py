@@ -14,8 +14,8 @@ from megatron_codex.errors import InputError
 from megatron_codex.evaluation.figures import LineFigure, Series
 from megatron_codex.evaluation.report.gallery import Gallery
 from megatron_codex.evaluation.report.markup import Content, Html, table, tag
+from megatron_codex.evaluation.report.metrics import Metrics
 from megatron_codex.evaluation.scaling_law import PowerLaw, fit_power_law
-from megatron_codex.jsonl import read_jsonl
 from megatron_codex.manifest import read_manifest
 
 _NOTE = (
@@ -33,11 +33,11 @@ class _Size:
     """Held-out, nats per token, at the run's best evaluation."""
 
 
-def scaling_section(parts: Sequence[ScalingPart], gallery: Gallery) -> list[Html]:
+def scaling_section(parts: Sequence[ScalingPart], metrics: Metrics, gallery: Gallery) -> list[Html]:
     """A figure and a table of each family."""
     shown: list[Html] = []
     for part in parts:
-        sizes = sorted((_size(run) for run in part.runs), key=lambda size: size.num_parameters)
+        sizes = sorted((_size(run, metrics) for run in part.runs), key=lambda size: size.num_parameters)
         if sizes[0].num_parameters == sizes[-1].num_parameters:
             rule, remedy = "its runs are all of one size", "give runs of several sizes"
             raise InputError(f"scaling: {part.label}", rule=rule, remedy=remedy)
@@ -47,11 +47,11 @@ def scaling_section(parts: Sequence[ScalingPart], gallery: Gallery) -> list[Html
     return [tag("p", _NOTE, class_="soft"), *shown] if shown else []
 
 
-def _size(run: Path) -> _Size:
+def _size(run: Path, metrics: Metrics) -> _Size:
     shape = read_manifest(run)["config"].get("model")
     if not isinstance(shape, dict):
         raise InputError(f"scaling: {run}", rule="its manifest has no model", remedy="give training runs")
-    losses = [row["valid_loss"] for row in read_jsonl(run / "metrics.jsonl") if row.get("valid_loss") is not None]
+    losses = [loss for _, loss in metrics.held_out_losses(run)]
     if not losses:
         rule, remedy = "has no valid_loss", "train it with data.valid_problems or a held-out split"
         raise InputError(str(run / "metrics.jsonl"), rule=rule, remedy=remedy)

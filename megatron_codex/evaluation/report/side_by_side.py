@@ -9,10 +9,11 @@ from pathlib import Path
 
 from megatron_codex.config.report import ReportParts
 from megatron_codex.evaluation.figures import LineFigure
-from megatron_codex.evaluation.report.claims import Finding
+from megatron_codex.evaluation.report.claims import Finding, Tested, seen_in
 from megatron_codex.evaluation.report.convergence import Convergence
 from megatron_codex.evaluation.report.gallery import Gallery
 from megatron_codex.evaluation.report.markup import Content, Html, join, table, tag
+from megatron_codex.evaluation.report.metrics import Metrics
 from megatron_codex.evaluation.report.results import Results
 from megatron_codex.evaluation.report.stages import loss_curve
 
@@ -27,6 +28,14 @@ class RunParts:
     evaluations: Sequence[Results]
     findings: Sequence[Finding]
     convergences: Sequence[Convergence]
+    metrics: Metrics
+    """Of the training runs, each read once for the whole page."""
+
+    @property
+    def tested(self) -> dict[str, Tested]:
+        """What the run says of each claim."""
+        claims: list[Tested] = [*self.findings, *self.convergences]
+        return {tested.claim: tested for tested in claims}
 
 
 def side_by_side_section(runs: Sequence[RunParts], gallery: Gallery) -> list[Html]:
@@ -59,10 +68,8 @@ def _claims(runs: Sequence[RunParts]) -> Html:
     rows: list[list[Content]] = []
     for claim in _labels(runs, lambda run: [finding.claim for finding in run.findings]):
         found = [{finding.claim: finding for finding in run.findings}.get(claim) for run in runs]
-        seen = sum(finding is not None and finding.outcome == "seen" for finding in found)
-        number = sum(finding is not None for finding in found)
         cells = [join([Html(finding.difference), finding.mark()]) if finding else None for finding in found]
-        rows.append([claim, *cells, f"{seen} of {number}"])
+        rows.append([claim, *cells, seen_in(found)])
     if not rows:
         return Html("")
     return join([tag("h3", "Claims"), table(["claim", *(run.name for run in runs), "seen in"], rows)])
@@ -72,7 +79,10 @@ def _losses(runs: Sequence[RunParts]) -> list[tuple[str, LineFigure]]:
     drawn = []
     for label in _labels(runs, lambda run: [part.label for part in run.parts.training]):
         series = [
-            loss_curve(part, label=run.name) for run in runs for part in run.parts.training if part.label == label
+            loss_curve(run.metrics.of(part.path), label=run.name)
+            for run in runs
+            for part in run.parts.training
+            if part.label == label
         ]
         figure = LineFigure(series=series, name=f"runs: {label}", x_label="step", y_label="")
         drawn.append((f"{label}: loss per token (nats)", figure))

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from megatron_codex.config.report import CountsPart, TrainingPart
-from megatron_codex.errors import InputError
 from megatron_codex.evaluation.figures import LineFigure, Series
 from megatron_codex.evaluation.report.gallery import Gallery
 from megatron_codex.evaluation.report.json_file import read_json
 from megatron_codex.evaluation.report.markup import Content, Html, details, join, share_bar, table, tag
-from megatron_codex.jsonl import read_jsonl
+from megatron_codex.evaluation.report.metrics import Metrics, Steps
 from megatron_codex.manifest import MANIFEST_NAME, read_manifest
 
 FUNNEL_NAME, FUNNEL_FORMAT = "funnel.json", "megatron_codex/funnel/1"
@@ -42,11 +41,11 @@ def counts_section(parts: Sequence[CountsPart]) -> list[Html]:
     return shown
 
 
-def training_section(parts: Sequence[TrainingPart], gallery: Gallery) -> list[Html]:
+def training_section(parts: Sequence[TrainingPart], metrics: Metrics, gallery: Gallery) -> list[Html]:
     """Curves of each training run."""
     shown = []
     for part in parts:
-        rows = _metrics(part)
+        rows = metrics.of(part.path)
         drawn = []
         for caption, keys in _CURVES:
             series = [_curve(rows, key) for key in keys if any(row.get(key) is not None for row in rows)]
@@ -57,14 +56,9 @@ def training_section(parts: Sequence[TrainingPart], gallery: Gallery) -> list[Ht
     return shown
 
 
-def loss_curve(part: TrainingPart, *, label: str) -> Series:
+def loss_curve(rows: Steps, *, label: str) -> Series:
     """A run's training loss."""
-    return dataclasses.replace(_curve(_metrics(part), "loss"), label=label)
-
-
-def held_out_losses(part: TrainingPart) -> list[tuple[int, float]]:
-    """(step, loss per token in nats) of a run's evaluations; empty for a run without one."""
-    return [(row["step"], row["valid_loss"]) for row in _metrics(part) if row.get("valid_loss") is not None]
+    return dataclasses.replace(_curve(rows, "loss"), label=label)
 
 
 def lineage_section(paths: Sequence[Path], *, run: Path) -> list[Html]:
@@ -103,14 +97,6 @@ def manifest_of(path: Path) -> dict[str, Any]:
     return read_manifest(found.parent, found.name)
 
 
-def _metrics(part: TrainingPart) -> list[dict[str, Any]]:
-    path = part.path / "metrics.jsonl"
-    rows = list(read_jsonl(path))
-    if not rows:
-        raise InputError(str(path), rule="has no line", remedy="the run made no step: look at its log")
-    return rows
-
-
 def _manifest_path(path: Path) -> Path:
     if path.is_dir():
         return path / MANIFEST_NAME
@@ -143,7 +129,7 @@ def _counts_table(name: str, counts: Mapping[str, Any]) -> Html:
     return table([name.replace("_", " "), "count", ""], rows)
 
 
-def _curve(rows: Sequence[Mapping[str, Any]], key: str) -> Series:
+def _curve(rows: Steps, key: str) -> Series:
     points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
     averaged = list(_averaged(points))
     return Series(
@@ -161,7 +147,7 @@ def _averaged(points: Sequence[tuple[float, float]]) -> Iterator[tuple[float, fl
         yield statistics.fmean(steps), statistics.fmean(values)
 
 
-def _last_line(rows: Sequence[Mapping[str, Any]]) -> str:
+def _last_line(rows: Steps) -> str:
     last = rows[-1]
     tokens = sum(row.get("num_tokens") or 0 for row in rows)
     held_out = [row["valid_loss"] for row in rows if row.get("valid_loss") is not None]
