@@ -42,7 +42,7 @@ _NOT_IN_CPP = {
 _IN_CUDA = {
     CROSS_ENTROPY: "csrc/kernels/vocab_parallel_ce.cu",
     GELU: "csrc/kernels/bias_gelu.cu",
-    SOFTMAX: "csrc/kernels/causal_softmax.cu, in plainly causal attention with attention_backend=unfused",
+    SOFTMAX: "csrc/kernels/causal_softmax.cu, with attention_backend=unfused, bands and left padding too",
     LAYER_NORM: "csrc/kernels/layer_norm.cu",
     ADAM: "csrc/kernels/flat_adam.cu",
     DECODING: "csrc/kernels/decode_suffix.cu, merge_attn_states.cu; sampling does not call ops/shared_prefix.py yet",

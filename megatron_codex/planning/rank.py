@@ -139,7 +139,10 @@ def _batch_bytes(config: TrainConfig) -> int:
     size, length = config.training.micro_batch_size, config.model.seq_length
     batch = FullRows(config).batch(range(size), seq_length=length)
     arrays = (batch.tokens, batch.labels, batch.loss_mask, batch.position_ids)
-    mask = 0 if batch.document_ids is None else size * length * length
+    mask = 0
+    if batch.document_ids is not None:
+        by_left_padding = run_batches(config, FullRows(config), None).by_left_padding
+        mask = 4 * size if by_left_padding else size * length * length
     return sum(array.nbytes for array in arrays) + mask
 
 

@@ -22,7 +22,7 @@ from megatron_codex.data.batch import PADDING_DOCUMENT, Batch, SampleSource
 from megatron_codex.data.blend import BlendedSource
 from megatron_codex.data.length_groups import LengthGroupedOrder
 from megatron_codex.data.order import ShuffledOrder
-from megatron_codex.model.attention import attention_mask
+from megatron_codex.model.attention import attention_mask, left_padding, takes_left_padding
 from megatron_codex.parallel.groups import Layout
 
 Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -42,7 +42,7 @@ class MicroBatch:
     position_ids: Tensor
     """[B, S]"""
     attention_mask: Tensor | None
-    """What model/attention.py makes of the documents' ids, [B, S] or [B, 1, S, S]; None: plainly causal."""
+    """What model/attention.py makes of the documents' ids, [B, S], [B, 1, S, S] or [B]; None: plainly causal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,8 @@ class GlobalBatches:
     """The sequence length is rounded up to a multiple: sequence parallelism cuts it into equal parts."""
     num_positions: int | None = None
     """Positions from here on fill up the last batch and count nothing in the loss; none: there is no end."""
+    by_left_padding: bool = False
+    """Rows are of one document, and attention takes how far each is padded on the left instead of a mask."""
     device: str = "cpu"
     """torch device of the tensors."""
 
@@ -115,8 +117,13 @@ class GlobalBatches:
             labels=tensor(batch.labels),
             loss_mask=tensor(batch.loss_mask),
             position_ids=tensor(batch.position_ids),
-            attention_mask=None if batch.document_ids is None else attention_mask(tensor(batch.document_ids)),
+            attention_mask=None if batch.document_ids is None else self._mask(batch.document_ids),
         )
+
+    def _mask(self, document_ids_BS: NDArray[np.int64]) -> Tensor:
+        if self.by_left_padding:
+            return torch.tensor(left_padding(document_ids_BS), device=self.device)
+        return attention_mask(torch.tensor(document_ids_BS, device=self.device))
 
 
 def run_batches(
@@ -128,6 +135,7 @@ def run_batches(
     an evaluation, whose first batches stand for all, each must hold samples of every length.
     """
     groups = config.data.group_by_length and num_positions is None
+    pads_on_the_left = config.task != "base" and config.data.layout == "left_padded"
     return GlobalBatches(
         source=source,
         order=run_order(
@@ -139,6 +147,7 @@ def run_batches(
         dp_size=1 if layout is None else layout.dp_size,
         length_multiple=config.parallel.tensor_model_parallel_size if config.parallel.sequence_parallel else 1,
         num_positions=num_positions,
+        by_left_padding=pads_on_the_left and takes_left_padding(config.model.attention_backend),
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
 

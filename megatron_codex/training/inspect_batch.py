@@ -70,7 +70,7 @@ def _seen(batch: MicroBatch) -> SeenBatch:
     def array(tensor: torch.Tensor) -> np.ndarray:
         return tensor.cpu().numpy()
 
-    hidden = None if batch.attention_mask is None else hidden_keys(batch.attention_mask)
+    hidden = None if batch.attention_mask is None else hidden_keys(batch.attention_mask, batch.tokens.shape[1])
     return SeenBatch.of(
         tokens=array(batch.tokens),
         labels=array(batch.labels),

@@ -38,6 +38,7 @@ ONE_RANK: dict[str, dict[str, Any]] = {
     "dense": DROPOUT,
     "banded_packed": PACKED | {"model": BANDED},
     "unfused_full_recompute": DROPOUT | {"model": {"attention_backend": "unfused"}, "parallel": {"recompute": "full"}},
+    "unfused_banded_left_padded": {"task": "codex_s", "model": BANDED | {"attention_backend": "unfused"}},
     "bf16": BF16,
 }
 TWO_RANKS: dict[str, dict[str, Any]] = {

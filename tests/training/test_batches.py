@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from megatron_codex.config.load import build_config
+from megatron_codex.config.training import TrainConfig
 from megatron_codex.data.batch import Batch
 from megatron_codex.data.blend import BlendedSource
 from megatron_codex.data.length_groups import LengthGroupedOrder
 from megatron_codex.data.order import ShuffledOrder
 from megatron_codex.model.attention import hidden_keys
-from megatron_codex.training.batches import GlobalBatches, run_order
+from megatron_codex.training.batches import GlobalBatches, run_batches, run_order
+from tests.parallel.verify_ranks import SMALL
 
 
 class _Source:
@@ -128,7 +132,43 @@ def test_largest_token_counts_labels_too() -> None:
     assert _batches().at(2).largest_token == 10
 
 
+def test_left_padding_alone_goes_to_attention_where_it_is_asked_for() -> None:
+    class Padded(_Source):
+        def batch(self, indices: Sequence[int], *, seq_length: int) -> Batch:
+            made = super().batch(indices, seq_length=seq_length)
+            return replace(made, document_ids=np.where(made.loss_mask[:, ::-1] > 0, 0, -1))
+
+    for by_left_padding, expected in ((False, torch.int64), (True, torch.int32)):
+        settings = {"source": Padded(), "micro_batch_size": 4, "by_left_padding": by_left_padding}
+        (micro,) = _batches(**settings).at(0).micro_batches
+        mask = micro.attention_mask
+        assert mask is not None and mask.dtype == expected
+        assert mask.shape == ((4,) if by_left_padding else (4, 4))
+        hidden = hidden_keys(mask, 4)[:, 0]
+        assert [int((~row).sum()) for row in hidden] == [1 + 3, 3 + 2, 6 + 1, 10]  # padding sees itself
+
+
+@pytest.mark.parametrize(
+    ("task", "backend", "layout", "expected"),
+    [
+        ("codex_s", "unfused", "left_padded", True),
+        ("codex_d", "unfused", "left_padded", True),
+        ("codex_s", "unfused", "packed", False),
+        ("codex_s", "sdpa", "left_padded", False),
+        ("base", "unfused", "left_padded", False),
+    ],
+)
+def test_a_run_knows_whether_its_rows_are_padded_on_the_left(
+    task: str, backend: str, layout: str, expected: bool
+) -> None:
+    tree: dict[str, Any] = {"task": task, **{name: dict(SMALL[name]) for name in ("model", "tokenizer", "optimizer")}}
+    tree["training"] = SMALL["training"] | {"output_dir": "x", "train_iters": 1}
+    tree["data"] = {"data_prefix": "x"} if task == "base" else {"problems": "x", "layout": layout}
+    tree["model"]["attention_backend"] = backend
+    assert run_batches(build_config(TrainConfig, tree), _Source(), None).by_left_padding == expected
+
+
 def test_a_key_is_hidden_in_another_document_in_the_future_and_in_padding() -> None:
-    hidden = hidden_keys(torch.tensor([[-1, 0, 0, 1, -1]]))[0, 0]
+    hidden = hidden_keys(torch.tensor([[-1, 0, 0, 1, -1]]), 5)[0, 0]
     visible = [[int(key) for key in torch.nonzero(~row).flatten()] for row in hidden]
     assert visible == [[0], [1], [1, 2], [3], [4]]
