@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from megatron_codex.config.bounds import below
-from megatron_codex.config.training import TrainConfig, TrainingConfig
+from megatron_codex.config.training import TrainConfig
+from megatron_codex.config.training_run import TrainingConfig
 from megatron_codex.errors import Fault, raise_faults
 
 

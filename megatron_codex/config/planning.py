@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from megatron_codex.config.training import TrainConfig, TrainingConfig
+from megatron_codex.config.training import TrainConfig
+from megatron_codex.config.training_run import TrainingConfig
 from megatron_codex.errors import Fault, raise_faults
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from megatron_codex.config.training import TrainingConfig
+from megatron_codex.config.training_run import TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from megatron_codex.config.training import TrainingConfig
+from megatron_codex.config.training_run import TrainingConfig
 from megatron_codex.errors import WorkError
 
 _logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_codex.config.training import TrainingConfig
+from megatron_codex.config.training_run import TrainingConfig
 from megatron_codex.errors import ConfigError, WorkError
 from megatron_codex.training.spikes import Spikes
 
