@@ -23,7 +23,10 @@ def main() -> None:
         if config.local_ranks > 1:
             from megatron_codex.parallel.local_ranks import run_local_ranks
 
-            sys.exit(run_local_ranks(config.local_ranks, [sys.executable, *sys.argv]))
+            ended = run_local_ranks(config.local_ranks, [sys.executable, *sys.argv])
+            if ended.code > 128:  # by a signal: no rank could say so
+                raise WorkError(ended.how)
+            sys.exit(ended.code)
     # After the arguments: torch and megatron-core take seconds to import, --help and a faulty config should not.
     from megatron_codex.log import configure_logging
     from megatron_codex.training.verify import verify

@@ -15,6 +15,8 @@ from megatron_codex.errors import Fault, raise_faults
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOUNT = re.compile(r"[^:,\s]+(:[^:,\s]+){1,2}")
+_REQUEUES = 20
+"""Of a job, where nothing is said of it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 """What no line of a script, and no name of a file in it, may hold: a line end would begin a command of its own."""
 
@@ -95,22 +97,35 @@ class RestartsConfig:
 
     signal_lead_s: int = 300
     """Seconds before the time limit at which the job is told to save a checkpoint and go back into the queue."""
-    max_requeues: int = 20
-    """Times that a job goes back into the queue, for whatever reason; 0: never. Bad input and failed work never do."""
+    max_requeues: int | None = None
+    """Times that a job goes back into the queue, for whatever reason; with `launch.py local`, that ranks which hang or
+    are lost are started again. 0: never; none: 20 in a job, 0 on this machine. Bad input and failed work never do."""
     stop_wait_s: int = 60
     """Seconds that ranks have to end by themselves once one of them has ended; then they are killed."""
     on_failure: str | None = None
     """Shell command run on the job's first node when the job fails for good: mail, a web hook. It finds MCX_JOB_ID,
     MCX_NAME, MCX_RUN_DIR, MCX_EXIT_CODE, MCX_REASON, MCX_RESTARTS and MCX_LOG in its environment."""
+    on_failure_timeout_s: int = 60
+    """Seconds that it has; then it is killed. How it ends changes nothing of the job's end."""
 
     def __post_init__(self) -> None:
         faults = below(self, 0, "max_requeues")
-        faults += below(self, 1, "stop_wait_s")
+        faults += below(self, 1, "stop_wait_s", "on_failure_timeout_s")
         if not 1 <= self.signal_lead_s <= 65535:
             rule, remedy = "must be 1 to 65535, SLURM's bounds", "300 is five minutes"
             faults.append(Fault(field="signal_lead_s", value=self.signal_lead_s, rule=rule, remedy=remedy))
         faults += _one_line("on_failure", self.on_failure)
         raise_faults(faults)
+
+    @property
+    def in_queue(self) -> int:
+        """Times that a job goes back into the queue."""
+        return _REQUEUES if self.max_requeues is None else self.max_requeues
+
+    @property
+    def here(self) -> int:
+        """Times that ranks are started again on this machine: somebody is there to see them end."""
+        return self.max_requeues or 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +183,9 @@ class LaunchConfig:
     preflight: bool = True
     """Of train: check nodes, links, clocks, disk, code and data before the ranks start (tools/preflight.py). A bad node
     is named in RUN/launch/bad_nodes.txt, and kept out of the next start."""
+    watchdog: bool = True
+    """Of train: a process beside each node's ranks that names the rank which no longer moves, writes all stacks to
+    RUN/launch/hangs and ends the ranks (training.hang_timeout_s)."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     """What is asked of SLURM."""
     array: ArrayConfig = field(default_factory=ArrayConfig)

@@ -16,8 +16,9 @@ from megatron_codex.config.launch import ChainConfig, LaunchConfig
 from megatron_codex.config.load import Tree, apply_override, build_config, merge_tree, read_yaml
 from megatron_codex.errors import ConfigError, Fault, InputError, raise_faults
 from megatron_codex.files import atomic_file
-from megatron_codex.launch.local import RunRanks, run_here
+from megatron_codex.launch.local import RunRanks, commands_here, run_here
 from megatron_codex.launch.queue import cancel_jobs
+from megatron_codex.launch.script import render
 from megatron_codex.launch.submit import Submitted, checked_work, submit, submitted_work
 from megatron_codex.launch.work import Work
 
@@ -68,6 +69,14 @@ def submit_chain(config: ChainConfig) -> list[Submitted]:
         cancel_jobs([each.job for each in submitted.values() if each.is_new and each.job is not None])
         raise
     return list(submitted.values())
+
+
+def chain_shown(config: ChainConfig) -> str:
+    """What would be started, nothing of which is: the scripts of all stages, or on this machine their commands."""
+    works = [stage.work for stage in chain_stages(config)]
+    if config.local:
+        return "\n".join(line for work in works for line in commands_here(work))
+    return "\n".join(render(work.config, work_key=work.key) for work in works).rstrip()
 
 
 def run_chain_here(config: ChainConfig, run_ranks: RunRanks) -> int:

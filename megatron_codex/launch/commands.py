@@ -107,6 +107,11 @@ def command_config(config: LaunchConfig) -> Any:
         return parse_command(command.config, arguments)
 
 
+def has_watchdog(config: LaunchConfig) -> bool:
+    """Whether a watchdog looks after the ranks: they must give signs of life."""
+    return config.watchdog and config.command == "train"
+
+
 def python_of(config: LaunchConfig) -> str:
     """Interpreter of the nodes."""
     return config.python or sys.executable

@@ -17,7 +17,8 @@ fail() {
     tell failed "$2"
     if [ -n "$on_failure" ]; then
         MCX_JOB_ID=$job MCX_NAME=$name MCX_RUN_DIR=$run_dir MCX_EXIT_CODE=$1 MCX_REASON=$2 MCX_RESTARTS=$restarts \
-            MCX_LOG=$log timeout 60 bash -c "$on_failure" || echo "== on_failure ended with exit code $?"
+            MCX_LOG=$log timeout --signal=KILL "$on_failure_timeout_s" bash -c "$on_failure" ||
+            echo "== on_failure ended with exit code $?; its limit is $on_failure_timeout_s s"
     fi
     exit "$1"
 }

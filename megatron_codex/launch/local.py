@@ -1,109 +1,140 @@
 """A launch on this machine, without SLURM: the same values, the same commands, one after the other.
 
 In: Work, and who starts ranks that meet (parallel/local_ranks.py; this room does not import torch). Out: what the
-command writes; RUN/launch/NAME.history and NAME.done as a job leaves them.
+command writes; RUN/launch/NAME.history and NAME.done as a job leaves them. A training has a watchdog beside it. Ranks
+that hang or are lost end the launch, which names them, or are started again as often as restarts.max_requeues says.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import socket
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from megatron_codex.children import Ended, wait_for
 from megatron_codex.config.launch import LaunchConfig
 from megatron_codex.config.load import save_config
-from megatron_codex.errors import InputError
 from megatron_codex.exit_codes import ExitCode
-from megatron_codex.launch.commands import CHECKOUT, command_arguments, python_of, require_command
+from megatron_codex.heartbeat import verdict_path
+from megatron_codex.launch.commands import CHECKOUT, command_arguments, has_watchdog, python_of, require_command
 from megatron_codex.launch.environment import num_threads
+from megatron_codex.launch.launchers import launcher_command
+from megatron_codex.launch.one_at_a_time import running_here
+from megatron_codex.launch.submit import require_not_in_queue
+from megatron_codex.launch.watchdog import HANGS
 from megatron_codex.launch.work import Work
 
-RunRanks = Callable[[int, Sequence[str]], int]
-"""(number of ranks, command) -> exit code."""
+RunRanks = Callable[[int, Sequence[str]], Ended]
+"""(number of ranks, command) -> how they ended."""
 
-_MPI_RANK = (
-    "export RANK=$OMPI_COMM_WORLD_RANK LOCAL_RANK=$OMPI_COMM_WORLD_LOCAL_RANK WORLD_SIZE=$OMPI_COMM_WORLD_SIZE; "
-    'exec "$@"'
-)
-_HERE = "127.0.0.1"
-_FAILURE_COMMAND_S = 60
+_WATCHDOG_ENDS_S = 60.0
+"""Time that the watchdog has to see ranks end after its verdict; it takes less than ten seconds."""
 
 
 def run_here(work: Work, run_ranks: RunRanks) -> int:
-    """Do the tasks that are left, in order, up to the first that fails; its exit code, or 0."""
-    config = work.config
-    work.folder.mkdir(parents=True, exist_ok=True)
-    save_config(config, work.file("yaml"))
-    _set_environment(config)
-    for task in work.tasks_left():
-        _tell(work, task, "started", "on this machine")
-        share = f"{task}/{config.array.tasks}" if config.array.tasks > 1 else None
-        command = [python_of(config), f"tools/{config.command}.py", *command_arguments(config, share=share)]
-        with _watchdog(config):
-            code = _run(config, command, run_ranks)
-        if code:
-            reason = f"exit code {code}"
-            _tell(work, task, "stopped" if code == ExitCode.STOPPED else "failed", reason)
-            if code != ExitCode.STOPPED:
-                _on_failure(work, code, reason)
-            return code
-        work.mark_done(task)
-        _tell(work, task, "done", "")
-    return 0
+    """Do the tasks that are left, in order, up to the first that fails; its exit code, or 0.
 
-
-def launcher_command(config: LaunchConfig, command: Sequence[str]) -> list[str] | None:
-    """The command under another launcher of this machine; None where the ranks are started without one.
-
-    Raises: InputError when the launcher is not installed.
+    Raises: InputError when the same is run here or is in SLURM's queue already.
     """
-    if config.launcher in ("srun", "local"):
-        return None
-    if shutil.which(config.launcher) is None:
-        remedy = f"pip install 'megatron-codex[{'mpi' if config.launcher == 'mpirun' else 'deepspeed'}]'"
-        raise InputError("launcher", value=config.launcher, rule="is not on the PATH", remedy=remedy)
-    count, port = str(config.resources.num_tasks), str(_free_port())
-    if config.launcher == "mpirun":
-        meeting = ["-x", f"MASTER_ADDR={_HERE}", "-x", f"MASTER_PORT={port}"]
-        return ["mpirun", "-n", count, "--oversubscribe", *meeting, "bash", "-c", _MPI_RANK, "rank", *command]
-    _, program, *arguments = command  # its launcher puts a Python of its own in front
-    return ["deepspeed", "--num_gpus", count, "--master_port", port, "--no_local_rank", program, *arguments]
+    require_not_in_queue(work)
+    with running_here(work):
+        save_config(work.config, work.file("yaml"))
+        _set_environment(work.config)
+        left = work.tasks_left()
+        if not left:
+            print(f"== {work.config.job_name}: done before", file=sys.stderr)
+        for task in left:
+            if code := _run_task(work, task, run_ranks):
+                return code
+        return 0
 
 
-def _free_port() -> int:
-    """Of this moment: the first rank takes it a second later."""
-    with socket.socket() as probe:
-        probe.bind((_HERE, 0))
-        return int(probe.getsockname()[1])
+def commands_here(work: Work) -> list[str]:
+    """What run_here would start, a line each, for people and for bash."""
+    return [
+        f"{shlex.join(_command(work.config, task))}  # {_num_ranks(work.config)} processes"
+        for task in work.tasks_left()
+    ]
+
+
+def _command(config: LaunchConfig, task: int) -> list[str]:
+    share = f"{task}/{config.array.tasks}" if config.array.tasks > 1 else None
+    return [python_of(config), f"tools/{config.command}.py", *command_arguments(config, share=share)]
+
+
+def _num_ranks(config: LaunchConfig) -> int:
+    return config.resources.num_tasks if require_command(config.command).ranks == "joined" else 1
+
+
+def _run_task(work: Work, task: int, run_ranks: RunRanks) -> int:
+    config, restarts = work.config, 0
+    command = _command(config, task)
+    started_at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    while True:
+        _tell(work, task, restarts, "started", f"on this machine, by process {os.getpid()}")
+        try:
+            ended = _attempt(config, command, run_ranks, attempt=f"local-{started_at}-{restarts}")
+        except KeyboardInterrupt:
+            _tell(work, task, restarts, "stopped", "Ctrl-C")
+            raise
+        if ended.code == 0:
+            work.mark_done(task)
+            _tell(work, task, restarts, "done", "")
+            return 0
+        if ended.told or ended.code == ExitCode.STOPPED:
+            _tell(work, task, restarts, "stopped", ended.how)
+            return ended.code
+        if not (_is_worth_a_restart(ended.code) and restarts < config.restarts.here):
+            _fail(work, task, restarts, ended)
+            return ended.code
+        _tell(work, task, restarts, "restarting", ended.how)
+        restarts += 1
+
+
+def _is_worth_a_restart(code: int) -> bool:
+    """Whether ranks that ended with this code would go on: as a job's script decides, but for Ctrl-C."""
+    return (code > 128 and code != ExitCode.INTERRUPTED) or (
+        code in set(ExitCode) and ExitCode(code).is_worth_a_restart
+    )
+
+
+def _attempt(config: LaunchConfig, command: Sequence[str], run_ranks: RunRanks, *, attempt: str) -> Ended:
+    """Start the ranks once. attempt: tells this start's signs of life from those of another one."""
+    os.environ["MCX_ATTEMPT"] = attempt
+    with _watchdog(config) as watchdog:
+        ended = _run(config, command, run_ranks)
+        if watchdog is None or not verdict_path(config.run_dir, attempt).exists():
+            return ended
+        watchdog.wait(_WATCHDOG_ENDS_S)
+        report = config.run_dir / HANGS / f"{attempt}.txt"
+        return Ended(code=ExitCode.HANG, how=f"hang; report: {report}", told=ended.told)
 
 
 @contextmanager
-def _watchdog(config: LaunchConfig) -> Iterator[None]:
+def _watchdog(config: LaunchConfig) -> Iterator[subprocess.Popen[bytes] | None]:
     """Beside the ranks of a training: names the one that hangs, and ends them."""
-    if config.command != "train":
-        yield
+    if not has_watchdog(config):
+        yield None
         return
     watchdog = [python_of(config), "-m", "megatron_codex.launch.watchdog", str(config.run_dir)]
     with subprocess.Popen(watchdog) as process:
         try:
-            yield
+            yield process
         finally:
             process.kill()  # it passes SIGTERM over, which a job sends to all of its processes
 
 
-def _run(config: LaunchConfig, command: Sequence[str], run_ranks: RunRanks) -> int:
-    joined = require_command(config.command).ranks == "joined"
-    if not joined or config.resources.num_tasks == 1:
-        return subprocess.run(command, check=False).returncode
-    launched = launcher_command(config, command)
-    if launched is None:
-        return run_ranks(config.resources.num_tasks, command)
-    return subprocess.run(launched, check=False).returncode
+def _run(config: LaunchConfig, command: Sequence[str], run_ranks: RunRanks) -> Ended:
+    num_ranks = _num_ranks(config)
+    launched = launcher_command(config, command) if num_ranks > 1 else None
+    if num_ranks > 1 and launched is None:
+        return run_ranks(num_ranks, command)
+    name = config.command if launched is None else config.launcher
+    return wait_for([subprocess.Popen(launched or command)], name=name)
 
 
 def _set_environment(config: LaunchConfig) -> None:
@@ -121,28 +152,33 @@ def _set_environment(config: LaunchConfig) -> None:
         os.environ[name] = value
 
 
-def _tell(work: Work, task: int, event: str, detail: str) -> None:
+def _tell(work: Work, task: int, restarts: int, event: str, detail: str) -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with work.file("history").open("a", encoding="utf-8") as handle:
-        handle.write("\t".join([now, "local", str(task), "0", event, detail]) + "\n")
+        handle.write("\t".join([now, "local", str(task), str(restarts), event, detail]) + "\n")
     print(f"== {work.config.job_name}: {event} {detail}".rstrip(), file=sys.stderr)
 
 
-def _on_failure(work: Work, code: int, reason: str) -> None:
-    command = work.config.restarts.on_failure
-    if command is None:
+def _fail(work: Work, task: int, restarts: int, ended: Ended) -> None:
+    settings, reason = work.config.restarts, ended.how
+    if _is_worth_a_restart(ended.code):
+        again = f"it was started again {restarts} times, which is the most" if restarts else "not started again"
+        reason += f"; {again} (restarts.max_requeues={settings.here})"
+    _tell(work, task, restarts, "failed", reason)
+    if settings.on_failure is None:
         return
     facts = {
         "MCX_JOB_ID": "local",
         "MCX_NAME": work.config.job_name,
         "MCX_RUN_DIR": str(work.config.run_dir),
-        "MCX_EXIT_CODE": str(code),
+        "MCX_EXIT_CODE": str(ended.code),
         "MCX_REASON": reason,
-        "MCX_RESTARTS": "0",
+        "MCX_RESTARTS": str(restarts),
         "MCX_LOG": "",
     }
-    ended = subprocess.run(
-        ["timeout", str(_FAILURE_COMMAND_S), "bash", "-c", command], env=os.environ | facts, check=False
-    )
-    if ended.returncode:
-        print(f"== on_failure ended with exit code {ended.returncode}", file=sys.stderr)
+    limit = str(settings.on_failure_timeout_s)
+    hook = ["timeout", "--signal=KILL", limit, "bash", "-c", settings.on_failure]
+    code = subprocess.run(hook, env=os.environ | facts, stdin=subprocess.DEVNULL, check=False).returncode
+    if code:  # at its limit `timeout` kills its whole group, itself too
+        said = f"on_failure ended with exit code {code if code > 0 else 128 - code}"
+        print(f"== {said}; its limit is {limit} s", file=sys.stderr)

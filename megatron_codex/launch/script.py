@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 from megatron_codex.config.launch import LaunchConfig
-from megatron_codex.launch.commands import command_arguments, project_of, python_of, require_command
+from megatron_codex.launch.commands import command_arguments, has_watchdog, project_of, python_of, require_command
 from megatron_codex.launch.containers import rank_prefix, srun_options
 from megatron_codex.launch.environment import environment
 from megatron_codex.launch.quoting import array_in_bash, in_bash, in_directive, in_file_pattern
@@ -48,10 +48,15 @@ def render(config: LaunchConfig, *, work_key: str) -> str:
         "\n".join(_environment(config)),
         "\n".join(_command(config)),
         "\n".join(_start(config)),
-        files("megatron_codex.launch").joinpath("job.sh").read_text(encoding="utf-8").rstrip(),
+        _part("job.sh"),
         "\n".join(_steps(config)),
     ]
     return parts[0] + "\n" + "\n\n".join(parts[1:]) + "\n"
+
+
+def _part(name: str) -> str:
+    """What is alike in all jobs: bash of this folder."""
+    return files("megatron_codex.launch").joinpath(name).read_text(encoding="utf-8").rstrip()
 
 
 def _head(config: LaunchConfig) -> Iterator[str]:
@@ -93,7 +98,7 @@ def _directives(config: LaunchConfig) -> Iterator[str]:
     for name, value in options.items():
         if value is not None:
             yield f"#SBATCH --{name}={in_directive(value)}"
-    yield "#SBATCH --requeue" if restarts.max_requeues else "#SBATCH --no-requeue"
+    yield "#SBATCH --requeue" if restarts.in_queue else "#SBATCH --no-requeue"
 
 
 def _values(config: LaunchConfig, work_key: str) -> Iterator[str]:
@@ -105,8 +110,9 @@ def _values(config: LaunchConfig, work_key: str) -> Iterator[str]:
     yield f'log="$launch_dir/$name-{number}.out"'
     yield 'bad_nodes="$launch_dir/bad_nodes.txt"'
     yield f"exclude={in_bash(','.join(config.resources.exclude))}"
-    yield f"max_requeues={config.restarts.max_requeues}"
+    yield f"max_requeues={config.restarts.in_queue}"
     yield f"on_failure={in_bash(config.restarts.on_failure or '')}"
+    yield f"on_failure_timeout_s={config.restarts.on_failure_timeout_s}"
 
 
 def _environment(config: LaunchConfig) -> Iterator[str]:
@@ -127,7 +133,7 @@ def _environment(config: LaunchConfig) -> Iterator[str]:
             "MASTER_ADDR=$(scontrol show node --oneliner \"$first_node\" | sed -n 's/.* NodeAddr=\\([^ ]*\\) .*/\\1/p')"
         )
         yield "export MASTER_ADDR MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))"
-    if config.command == "train":
+    if has_watchdog(config):
         words = [python_of(config), "-m", "megatron_codex.launch.watchdog", str(config.run_dir)]
         names = [variable.name for variable in environment(config, joined=joined)]
         words = [*rank_prefix(config, [*names, "PYTHONPATH", "MCX_RUN_DIR"]), *words]
@@ -148,7 +154,7 @@ def _start(config: LaunchConfig) -> Iterator[str]:
     joined = require_command(config.command).ranks == "joined"
     mpirun = config.launcher == "mpirun"
     rank = [*([_MPI_RANK if mpirun else _JOINED_RANK] if joined else []), _RANK]
-    if config.command == "train":
+    if has_watchdog(config):
         rank.insert(1, _WATCHDOG)
     yield "rank='" + "\n".join(rank) + "'"
     names = [variable.name for variable in environment(config, joined=joined)]
@@ -181,7 +187,7 @@ def _mpirun(config: LaunchConfig) -> Iterator[str]:
     yield f"    --map-by ppr:{resources.tasks_per_node}:node:PE={resources.cpus_per_task} --bind-to core"
     names = [variable.name for variable in environment(config, joined=True)]
     exported = ["MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "MCX_RUN_DIR", "MCX_FIRST_END", *names]
-    if config.command == "train":
+    if has_watchdog(config):
         exported.append("MCX_WATCHDOG")
     yield "    " + " ".join(f"-x {name}" for name in dict.fromkeys(exported))
 

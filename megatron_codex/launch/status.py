@@ -15,6 +15,7 @@ from typing import Any
 from megatron_codex.config.launch import LaunchConfig, StatusConfig
 from megatron_codex.config.load import load_config, read_yaml
 from megatron_codex.launch.chain import stage_folders
+from megatron_codex.launch.one_at_a_time import runs_here
 from megatron_codex.launch.queue import QueuedTask, queued_tasks
 from megatron_codex.launch.submit import read_jobs
 
@@ -60,6 +61,12 @@ def run_status(config: StatusConfig) -> list[StageStatus]:
     return [_stage(name, folder, queued) for name, folder in stages]
 
 
+def status_shown(config: StatusConfig) -> str:
+    """The rows as people or as programs want them."""
+    rows = run_status(config)
+    return status_json(rows) if config.json else status_text(rows)
+
+
 def status_text(rows: Sequence[StageStatus]) -> str:
     """The rows as a table."""
     lines = [f"{'stage':16} {'job':>8} {'state':11} {'tasks':>7} {'restarts':>8}  what"]
@@ -83,11 +90,12 @@ def _stage(name: str, run_dir: Path, queued: Sequence[QueuedTask]) -> StageStatu
         )
     config = load_config(LaunchConfig, folder / f"{name}.yaml")
     jobs = read_jobs(folder / f"{name}.jobs")
-    events = _history(folder / f"{name}.history")
     job = jobs[-1]["job"] if jobs else None
+    events = _latest(_history(folder / f"{name}.history"), job)
     here = [task for task in queued if task.job == job]
     done = _tasks_done(folder / f"{name}.done")
-    state, detail = _state(here, events, all_done=done >= config.array.tasks)
+    who = runs_here(folder / f"{name}.running")
+    state, detail = ("running", f"on {who}") if who else _state(here, events, all_done=done >= config.array.tasks)
     return StageStatus(
         name=name,
         command=config.command,
@@ -95,7 +103,7 @@ def _stage(name: str, run_dir: Path, queued: Sequence[QueuedTask]) -> StageStatu
         state=state,
         tasks_done=done,
         num_tasks=config.array.tasks,
-        restarts=max((int(event["restarts"]) for event in events if event["job"]), default=0),
+        restarts=max((int(event["restarts"]) for event in events), default=0),
         detail=detail,
         progress=_progress(run_dir) if config.command == "train" else None,
     )
@@ -105,6 +113,14 @@ def _tasks_done(folder: Path) -> int:
     """Of the newest work: earlier ones had other values."""
     works = sorted(folder.glob("*"), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
     return len(list(works[-1].iterdir())) if works else 0
+
+
+def _latest(events: Sequence[dict[str, str]], job: str | None) -> Sequence[dict[str, str]]:
+    """Events of the newest job, or launch on this machine: what became of an earlier one is not what became of this."""
+    if events and events[-1]["job"] == "local":
+        return events[-1:]  # one task after the other, up to the first that fails
+    # The jobs of an array have numbers of their own, above the array's.
+    return [event for event in events if job and event["job"].isdecimal() and int(event["job"]) >= int(job)]
 
 
 def _state(here: Sequence[QueuedTask], events: Sequence[dict[str, str]], *, all_done: bool) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from megatron_codex.config.load import save_config
 from megatron_codex.errors import InputError, raise_faults
 from megatron_codex.files import atomic_file
 from megatron_codex.launch.commands import project_of
+from megatron_codex.launch.one_at_a_time import require_not_running_here
 from megatron_codex.launch.queue import QueuedTask, queued_tasks, submit_script
 from megatron_codex.launch.rules import check_launch, launcher_faults
 from megatron_codex.launch.script import render
@@ -63,9 +64,11 @@ def checked_work(config: LaunchConfig, *, after: Sequence[Work] = ()) -> Work:
 def submit(work: Work, *, after: Sequence[str] = ()) -> Submitted:
     """Put the work that is left into the queue. after: numbers of jobs that it waits for.
 
-    Raises: InputError when SLURM refuses it, or when another configuration of this name is in the queue.
+    Raises: InputError when SLURM refuses it, when another configuration of this name is in the queue, or when it is
+    being run on this machine.
     """
     _require_project(work.config)
+    require_not_running_here(work)
     with _locked(work.folder):
         queued = _in_queue(work)
         if queued is not None:
@@ -86,6 +89,14 @@ def submit(work: Work, *, after: Sequence[str] = ()) -> Submitted:
         with work.file("jobs").open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
         return Submitted(work=work, job=job, is_new=True)
+
+
+def require_not_in_queue(work: Work) -> None:
+    """Raises: InputError when a job of this run waits or runs."""
+    job = _in_queue(work)
+    if job is not None:
+        rule = f"job {job} of {work.config.job_name} is in the queue"
+        raise InputError(str(work.folder), rule=rule, remedy=f"wait for it, or scancel {job}")
 
 
 def read_jobs(path: Path) -> list[dict[str, Any]]:

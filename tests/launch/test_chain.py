@@ -100,7 +100,7 @@ def test_what_was_done_here_is_not_done_again(chain: Chain) -> None:
     assert (ended.returncode, ended.stdout) == (0, "")
     again = {path: path.stat().st_mtime_ns for path in chain.here.rglob("*") if path.is_file()}
     changed = {path.name for path in again if again[path] != written.get(path)}
-    assert changed <= {"chain.json", *(f"{name}.yaml" for name in STAGES)}
+    assert changed <= {"chain.json", *(f"{name}{suffix}" for name in STAGES for suffix in (".yaml", ".running"))}
 
 
 @pytest.mark.parametrize("launcher", ["mpirun", "deepspeed"])

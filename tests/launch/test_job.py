@@ -101,12 +101,15 @@ def test_a_failure_is_told_with_its_facts(slurm: FakeSlurm, config: LaunchConfig
     assert facts["MCX_LOG"] == f"{config.run_dir}/launch/run-41.out"
 
 
-def test_a_failing_command_on_failure_does_not_hide_the_exit_code(slurm: FakeSlurm, config: LaunchConfig) -> None:
+@pytest.mark.parametrize(("hook", "code"), [("exit 5", 5), ("trap '' TERM; sleep 300 & wait", 137)])
+def test_a_hook_that_fails_or_hangs_does_not_hide_the_exit_code(
+    slurm: FakeSlurm, config: LaunchConfig, hook: str, code: int
+) -> None:
     slurm.rank("exit 1")
-    config = replace(config, restarts=RestartsConfig(on_failure="exit 5"))
+    config = replace(config, restarts=RestartsConfig(on_failure=hook, on_failure_timeout_s=1))
     job = slurm.run(render(config, work_key="key"))
     assert job.code == 1
-    assert "on_failure ended with exit code 5" in job.output
+    assert f"on_failure ended with exit code {code}; its limit is 1 s" in job.output
 
 
 def test_bad_nodes_are_kept_out_beside_those_of_the_configuration(slurm: FakeSlurm, config: LaunchConfig) -> None:

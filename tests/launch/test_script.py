@@ -56,6 +56,11 @@ def test_a_job_that_may_not_restart_says_so() -> None:
     assert "requeue" not in asked
 
 
+def test_a_job_is_queued_again_20_times_where_nothing_is_said() -> None:
+    assert "max_requeues=20\n" in script()
+    assert "max_requeues=3\n" in script(restarts=RestartsConfig(max_requeues=3))
+
+
 def test_an_array_gives_each_job_its_share() -> None:
     text = script(command="sample", array=ArrayConfig(tasks=100, at_a_time=10), resources=ResourcesConfig())
     assert directives(text)["array"] == "0-99%10"
@@ -119,6 +124,8 @@ def test_training_has_a_preflight_before_it_and_a_watchdog_on_each_node() -> Non
     assert shown.stdout.splitlines()[1:] == ["-m", "megatron_codex.launch.watchdog", "/runs/it's"]
     assert "preflight.py" not in script(preflight=False)
     assert "WATCHDOG" not in script(command="sample")
+    assert "WATCHDOG" not in script(watchdog=False)
+    assert "WATCHDOG" not in script(watchdog=False, launcher="mpirun")
 
 
 def test_mpirun_hands_the_environment_on() -> None:

@@ -10,7 +10,6 @@ import sys
 import pytest
 import torch
 
-from megatron_codex.errors import WorkError
 from megatron_codex.exit_codes import ExitCode
 from megatron_codex.parallel.local_ranks import run_local_ranks
 from tests.parallel.ranks import ROOT
@@ -81,11 +80,12 @@ def test_a_dead_rank_is_named_by_the_first_that_is_left(
 
 def test_local_ranks_name_the_one_that_a_signal_ended() -> None:
     code = "import os, signal, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), signal.SIGSEGV)\ntime.sleep(60)"
-    with pytest.raises(WorkError, match=r"^rank 1 of 2 was ended by SIGSEGV; the other ranks were ended too"):
-        run_local_ranks(2, [sys.executable, "-c", code])
+    ended = run_local_ranks(2, [sys.executable, "-c", code])
+    assert (ended.code, ended.told) == (128 + signal.SIGSEGV, False)
+    assert ended.how.startswith("rank 1 of 2 was ended by SIGSEGV; the other ranks were ended too")
 
 
 def test_local_ranks_hand_on_an_exit_code() -> None:
     code = "import os, sys; sys.exit(2 if os.environ['RANK'] == '1' else 0)"
-    assert run_local_ranks(2, [sys.executable, "-c", code]) == 2
-    assert run_local_ranks(2, [sys.executable, "-c", "pass"]) == 0
+    assert run_local_ranks(2, [sys.executable, "-c", code]).code == 2
+    assert run_local_ranks(2, [sys.executable, "-c", "pass"]).code == 0
