@@ -159,7 +159,7 @@ setup(
     cmdclass={"build_ext": BuildExtensions},
     package_data={
         "megatron_codex.tokenizer": ["*.bpe*", "LICENSE*"],
-        "megatron_codex.launch": ["job.sh"],
+        "megatron_codex.launch": ["*.sh"],
         "megatron_codex.planning": ["hardware/*.yaml"],
         "megatron_codex": ["py.typed"],
         "megatron_codex.evaluation.report": ["page.css", "page.js"],

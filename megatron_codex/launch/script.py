@@ -126,13 +126,13 @@ def _environment(config: LaunchConfig) -> Iterator[str]:
     for variable in environment(config, joined=joined):
         yield f"export {variable.name}={variable.value}  # {variable.reason}"
     if joined:
-        yield "# Where ranks meet: the first node's address, as SLURM knows it, and a port of this job's own, below the"
-        yield "# ports that the kernel gives to outgoing connections."
+        yield "# Where ranks meet: the first node's address, as SLURM knows it."
         yield 'first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
         yield (
             "MASTER_ADDR=$(scontrol show node --oneliner \"$first_node\" | sed -n 's/.* NodeAddr=\\([^ ]*\\) .*/\\1/p')"
         )
-        yield "export MASTER_ADDR MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))"
+        yield _part("port.sh")
+        yield "export MASTER_ADDR MASTER_PORT"
     if has_watchdog(config):
         words = [python_of(config), "-m", "megatron_codex.launch.watchdog", str(config.run_dir)]
         names = [variable.name for variable in environment(config, joined=joined)]

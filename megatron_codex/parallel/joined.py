@@ -13,7 +13,16 @@ from contextlib import contextmanager, nullcontext
 import torch
 import torch.distributed as dist
 
+from megatron_codex.errors import WorkError
+from megatron_codex.exit_codes import ExitCode
+from megatron_codex.heartbeat import this_node
 from megatron_codex.parallel.lost_ranks import naming_lost_ranks
+
+
+class NoMeetingError(WorkError):
+    """Ranks cannot meet where they were told to; with another start they are told to meet elsewhere."""
+
+    exit_code = ExitCode.LOST_RANK
 
 
 def world_size() -> int:
@@ -26,7 +35,7 @@ def joined_ranks(*, cuda: bool | None = None) -> Iterator[None]:
     """Join the run's ranks for the length of the block; an existing default group is used and left as it is.
 
     cuda: whether they compute on GPUs, each on that of its LOCAL_RANK; None: where there are any.
-    Raises: LostRankError within the block when a rank is gone.
+    Raises: LostRankError within the block when a rank is gone; NoMeetingError when rank 0 cannot listen.
     """
     if dist.is_initialized():
         yield
@@ -37,7 +46,7 @@ def joined_ranks(*, cuda: bool | None = None) -> Iterator[None]:
     backend = "nccl" if cuda else "gloo"
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if "WORLD_SIZE" in os.environ:
-        dist.init_process_group(backend)
+        _join(backend)
     else:
         dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
     try:
@@ -45,3 +54,16 @@ def joined_ranks(*, cuda: bool | None = None) -> Iterator[None]:
             yield
     finally:
         dist.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    try:
+        dist.init_process_group(backend)
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        place = f"port {os.environ.get('MASTER_PORT')} of {this_node()}"
+        raise NoMeetingError(
+            f"{place}, where ranks would meet, is another program's; start again with another MASTER_PORT (a job of "
+            "launch.py does so by itself)"
+        ) from error

@@ -60,15 +60,17 @@ class FakeSlurm:
         self._program(self.folder / "rank", f'{watchdog}\necho $$ >"$RANK_PID"\n{text}')
         return self.folder / "rank"
 
-    def start(self, script: str, *, restarts: int = 0, srun_code: int | None = None) -> subprocess.Popen[str]:
-        """The script as SLURM's job 41."""
+    def start(
+        self, script: str, *, restarts: int = 0, srun_code: int | None = None, job: int = 41
+    ) -> subprocess.Popen[str]:
+        """The script as a job of SLURM's."""
         (self.folder / "calls").write_text("")
         others = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
         environment = others | {
             "PATH": f"{self.folder}:{os.environ['PATH']}",
             "CALLS": str(self.folder / "calls"),
             "RANK_PID": str(self.folder / "rank.pid"),
-            "SLURM_JOB_ID": "41",
+            "SLURM_JOB_ID": str(job),
             "SLURM_JOB_NODELIST": "node7",
         }
         if srun_code is not None:
