@@ -6,11 +6,15 @@ In: the values of one run. Out: TrainingConfig, checked; rules that join it with
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from megatron_codex.errors import Fault, raise_faults
+
+_WANDB_PROJECT = re.compile(r"[^/\\#?%:\x00-\x1f\x7f]{1,128}")
+"""What wandb 0.31 takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,4 +106,8 @@ class TrainingConfig:
         if factor is not None and not factor > 1:
             rule, remedy = "must be more than 1", "for example 2, or leave it out"
             faults.append(Fault(field="loss_spike_factor", value=factor, rule=rule, remedy=remedy))
+        project = self.wandb_project
+        if project is not None and not _WANDB_PROJECT.fullmatch(project):
+            rule, remedy = "must have 1 to 128 letters, none of them / \\ # ? % : or a line end", "for example codex"
+            faults.append(Fault(field="wandb_project", value=project, rule=rule, remedy=remedy))
         raise_faults(faults)

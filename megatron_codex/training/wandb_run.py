@@ -7,7 +7,7 @@ Nothing is sent from here. The one module that imports wandb (extra `wandb`).
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,15 @@ _ID_LETTERS = 16
 
 
 def require_wandb(project: str | None) -> None:
-    """Raises: InputError when a project is given and wandb is not installed."""
-    if project is not None and importlib.util.find_spec("wandb") is None:
-        rule, remedy = "needs the package wandb", "pip install 'megatron-codex[wandb]', or leave it out"
-        raise InputError("training.wandb_project", value=project, rule=rule, remedy=remedy)
+    """Raises: InputError when a project is given and wandb cannot be imported, before training has begun."""
+    if project is None:
+        return
+    try:
+        importlib.import_module("wandb")
+    except ImportError as error:
+        why = "" if isinstance(error, ModuleNotFoundError) and error.name == "wandb" else f", which fails: {error}"
+        rule, remedy = f"needs the package wandb{why}", "pip install 'megatron-codex[wandb]', or leave it out"
+        raise InputError("training.wandb_project", value=project, rule=rule, remedy=remedy) from error
 
 
 def wandb_run(config: TrainConfig) -> WandbRun | None:

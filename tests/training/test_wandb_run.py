@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from megatron_codex.errors import InputError
+from megatron_codex.config.training_run import TrainingConfig
+from megatron_codex.errors import ConfigError, InputError
 from megatron_codex.training.metrics import MetricsWriter
 from megatron_codex.training.wandb_run import WandbRun, require_wandb
 
@@ -64,11 +64,29 @@ def test_a_resumed_run_has_the_same_id(tmp_path: Path, runs: list[StandInRun]) -
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_a_project_needs_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "needs the package wandb; pip"), ("raise ImportError('no protobuf')", "which fails: no protobuf; pip")],
+    ids=["missing", "broken"],
+)
+def test_a_project_needs_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, said: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])  # whatever is installed
+    if content is not None:
+        (tmp_path / "wandb.py").write_text(content)
     require_wandb(None)
-    with pytest.raises(InputError, match=r"training.wandb_project: got 'codex'; needs the package wandb"):
+    with pytest.raises(InputError, match=r"training.wandb_project: got 'codex'; needs the package wandb") as caught:
         require_wandb("codex")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("project", ["", "a/b", "a:b", "50%", "a\nb", "x" * 129])
+def test_a_project_that_wandb_would_refuse_is_refused_at_once(tmp_path: Path, project: str) -> None:
+    with pytest.raises(ConfigError, match="wandb_project: got"):
+        TrainingConfig(output_dir=tmp_path, train_iters=1, global_batch_size=1, wandb_project=project)
+    TrainingConfig(output_dir=tmp_path, train_iters=1, global_batch_size=1, wandb_project="größe 1, it's")
 
 
 def test_the_real_package_writes_an_offline_run(tmp_path: Path) -> None:
