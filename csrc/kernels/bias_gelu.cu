@@ -2,6 +2,7 @@
 //
 // N rows of F features, e bytes each, P partial sums (at most 128). Bytes moved: forward 2 N F e + F e; backward
 // 3 N F e + F e + 8 P F + 4 F. FLOPs: about 12 N F forward, 22 N F backward, a tanh counted as 5: both wait for memory.
+// At best, computed: codex_12b at TP = 8, micro-batch 1, on an H100 80GB SXM: forward 6.3 us, backward 10.2 us.
 //
 // Launch: a thread has 16 bytes of neighbouring columns, 128 threads are a tile, and each block goes down some rows of
 // its tile with the bias in registers. Backward the bias's gradient is summed on the way, a partial sum for each block

@@ -4,6 +4,7 @@
 // Bytes moved: R K e (s + 1) forward, R K e (2 s + 1) backward. What is seen is read twice, the second time from cache:
 // the rows that a multiprocessor has under way are a few hundred KB. FLOPs: 8 s R K forward, 5 s R K backward: both
 // wait for memory.
+// At best, computed: codex_12b at TP = 8, micro-batch 1, on an H100 80GB SXM: forward 18.8 us, backward 25.0 us.
 //
 // Launch: a warp a row, four rows a block, 16 bytes a lane. Rows are not kept in registers: those of 4,096 keys would
 // need 128 of a thread's in each of two arrays and spill, and there would be a kernel for each length. Keys that are

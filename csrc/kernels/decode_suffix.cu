@@ -3,6 +3,7 @@
 // B samples, A heads, L positions seen, D head size, e bytes an element. Bytes moved: 2 B A L D e for keys and values,
 // and 2 B A D e + 4 B A + 4 B. FLOPs: 4 B A L D + 4 B A L: two for each byte of 16-bit keys, so it waits for memory,
 // and tensor cores would gain nothing.
+// At best, computed: codex_12b at TP = 8, micro-batch 1, on an H100 80GB SXM: 19.6 us.
 //
 // Launch: a block of four warps a sample and head; the warps take tiles of 32 positions in turn. For the scores a lane
 // has a position, its query comes from shared memory, and no sum goes over lanes; for the values a lane has four

@@ -3,6 +3,7 @@
 // N elements, g bytes a gradient, p bytes a parameter (0: none wanted). Bytes moved: square sum g N; step (24 + g + p)
 // N: three fp32 states are read and written. With fp32 gradients and bf16 parameters the step moves 30 N.
 // Optimizer state: 12 N bytes. FLOPs: square sum 2 N, step 15 N: both wait for memory.
+// At best, computed: codex_12b at TP = 8, micro-batch 1, on an H100 80GB SXM: norm 1,918.4 us, step 14,388.3 us.
 //
 // Launch: 256 threads a block. The square sum has at most 1,024 blocks, whose parts one more block adds; it is fp64,
 // where no square of an fp32 can overflow, so that it is finite if and only if every gradient is. The step gives each

@@ -3,6 +3,8 @@
 // N rows of H, e bytes each, P partial sums (at most 256). Bytes moved: forward 2 N H e + 8 N + 2 H e; backward
 // 3 N H e + 8 N + H e + 16 P H + 8 H: x and y_gradients are read twice, the second time from cache. FLOPs: 8 N H
 // forward, 15 N H backward: both wait for memory.
+// At best, computed: codex_12b at TP = 8, micro-batch 1, on an H100 80GB SXM: forward 1.6 us, backward 8.6 us.
+// There a rank has 256 rows, and the partial sums are more than those; they stay in its 50 MB of cache.
 //
 // Launch: blocks of 256 threads that stay and take a row after the other. Forward a row lies in shared memory as fp32
 // (4 H bytes: 20 KB at H = 5,120), so that the variance is that of the centred row, as exact as in two passes over

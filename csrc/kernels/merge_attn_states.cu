@@ -1,6 +1,7 @@
 // Two attentions over two sets of keys become one (contract: merge_attn_states.h).
 //
 // R rows of D elements, e bytes each. Bytes moved: 3 R D e + 12 R. FLOPs: 3 R D + 10 R: it waits for memory.
+// At best, computed: codex_12b at TP = 8, micro-batch 1, on an H100 80GB SXM: 0.1 us.
 //
 // Launch: a warp a row, eight rows a block. Four neighbours a lane: 32 lanes are a row of 128, 20 are one of 80. A side
 // without keys has no weight and is not read. The lanes have all read the log-sum-exps before one writes, since the

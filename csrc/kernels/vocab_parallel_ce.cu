@@ -4,6 +4,7 @@
 // Bytes moved: pieces n V e + 9 n + 12 N; loss 28 n + 12 N; gradient 2 n V e + n (P - V) e, with zero_ignored
 // (N - n) P e more.
 // FLOPs: pieces 5 n V (compare, subtract, exp as 2, add), gradient 5 n V: both wait for memory.
+// At best, computed: codex_12b at TP = 8, micro-batch 1, on an H100 80GB SXM: forward 7.7 us, backward 15.4 us.
 //
 // Launch: a block of 256 threads a row. A row of V = 6,400 bf16 columns (51,200 over 8 ranks) is 800 vectors of 16
 // bytes, three for each thread: enough rows are under way to fill the machine, and no row needs a second kernel to join

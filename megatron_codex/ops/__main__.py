@@ -31,7 +31,13 @@ def main() -> None:
     for name, libraries in _LIBRARIES.items():
         parser.add_argument(f"--{name}", choices=libraries, default=libraries[0], help=f"default {libraries[0]}")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a device")
-    parser.add_argument("--roofline", choices=get_args(PresetName), help="table of a model's kernels, computed")
+    parser.add_argument(
+        "--roofline",
+        nargs="?",
+        const="codex_12b",
+        choices=get_args(PresetName),
+        help="table of a model's kernels, computed (without a name: codex_12b)",
+    )
     parser.add_argument("--tensor-model-parallel-size", type=int, default=8, help="of --roofline (default 8)")
     parser.add_argument("--micro-batch-size", type=int, default=1, help="samples, of --roofline (default 1)")
     arguments = parser.parse_args()
