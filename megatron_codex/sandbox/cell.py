@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from megatron_codex.sandbox import kernel, landlock, root_directory
+from megatron_codex.sandbox import kernel, landlock, places, root_directory
 from megatron_codex.sandbox.seccomp import ProfileName
 
 
@@ -55,8 +55,8 @@ def build_project_cell(place: Place) -> int:
     """
     kernel.unshare(kernel.NEW_MOUNT)
     root_directory.mount_own_processes()
-    os.chdir(root_directory.PROJECT)
-    return _build_ruleset(place, root_directory.WRITABLE_BY_PROJECTS)
+    os.chdir(places.PROJECT)
+    return _build_ruleset(place, places.WRITABLE_BY_PROJECTS)
 
 
 def open_own_mounts(processes: int) -> int:

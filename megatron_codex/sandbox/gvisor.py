@@ -28,7 +28,7 @@ from typing import Any
 
 import megatron_codex
 from megatron_codex.errors import WorkError
-from megatron_codex.sandbox import root_directory
+from megatron_codex.sandbox import places, root_directory
 from megatron_codex.sandbox.jail import Limits
 from megatron_codex.sandbox.messages import Ending, StoppedName
 from megatron_codex.sandbox.probe import PACKAGES, package_paths
@@ -210,7 +210,7 @@ def _container(folder: Path, limits: Limits) -> dict[str, Any]:
             "user": {"uid": _NOBODY, "gid": _NOBODY},
             "args": [interpreter, "-I", "-S", "-B", "-X", "utf8", "-c", _START, str(package.parent), *import_paths],
             "env": [],
-            "cwd": root_directory.SCRATCH,
+            "cwd": places.SCRATCH,
             "capabilities": {},
             "rlimits": [{"type": kind, "hard": value, "soft": value} for kind, value in values.items()],
             "noNewPrivileges": True,
@@ -222,7 +222,7 @@ def _container(folder: Path, limits: Limits) -> dict[str, Any]:
                 {"destination": path, "type": "bind", "source": source, "options": ["ro", "rbind"]}
                 for path, source in sorted(binds.items())
             ),
-            {"destination": root_directory.SCRATCH, "type": "tmpfs", "source": "tmpfs", "options": ["size=16m"]},
+            {"destination": places.SCRATCH, "type": "tmpfs", "source": "tmpfs", "options": ["size=16m"]},
         ],
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]},
     }

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from megatron_codex.sandbox import kernel
-from megatron_codex.sandbox.root_directory import OUTPUT, PROJECT, SCRATCH, SCRATCH_BYTES, SCRATCH_FILES, SHARED_MEMORY
+from megatron_codex.sandbox.places import OUTPUT, PROJECT, SCRATCH, SCRATCH_BYTES, SCRATCH_FILES, SHARED_MEMORY
 
 _MIB = 1 << 20
 _PROJECT_BYTES, _PROJECT_FILES = 1024 * _MIB, 100_000

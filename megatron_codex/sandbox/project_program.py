@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from megatron_codex.sandbox.frames import write_frame
-from megatron_codex.sandbox.root_directory import OUTPUT
+from megatron_codex.sandbox.places import OUTPUT
 
 _CHUNK_BYTES = 1 << 20
 

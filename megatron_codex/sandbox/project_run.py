@@ -25,8 +25,8 @@ from megatron_codex.records import Verdict, VerdictName
 from megatron_codex.sandbox.frames import read_frame
 from megatron_codex.sandbox.jail import Limits
 from megatron_codex.sandbox.messages import Ending
+from megatron_codex.sandbox.places import OUTPUT, PROJECT, SCRATCH
 from megatron_codex.sandbox.probe import choose_sandbox
-from megatron_codex.sandbox.root_directory import OUTPUT, PROJECT, SCRATCH
 from megatron_codex.sandbox.worker import Worker, WorkerError
 
 PROJECT_IN_JAIL, OUTPUT_IN_JAIL = PROJECT, OUTPUT

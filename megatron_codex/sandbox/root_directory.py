@@ -13,17 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from megatron_codex.sandbox import kernel
+from megatron_codex.sandbox.places import SCRATCH, SCRATCH_BYTES, SCRATCH_FILES
 
-SCRATCH = "/tmp"
-PROJECT = "/project"
-OUTPUT = "/output"
-SHARED_MEMORY = "/dev/shm"
-WRITABLE_BY_PROJECTS = (SCRATCH, PROJECT, OUTPUT, SHARED_MEMORY)
 _OTHER_SCRATCH = "/scratch"
-
-_MIB = 1 << 20
-SCRATCH_BYTES, SCRATCH_FILES = 16 * _MIB, 1024
-_ROOT_BYTES, _ROOT_FILES = _MIB, 4096
+_ROOT_BYTES, _ROOT_FILES = 1 << 20, 4096
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
