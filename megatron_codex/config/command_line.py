@@ -32,18 +32,20 @@ def parse_command(
     description: str = "",
     positional: str = "",
     aliases: Mapping[str, Sequence[str]] | None = None,
+    program: str | None = None,
 ) -> C:
     """Read a command's arguments (default: sys.argv) into `cls`.
 
     Every field that is not a section becomes a flag: `num_samples` -> --num-samples; a tuple takes several values or
     one comma list; a bool takes --x / --no-x. Sections are set by YAML or `section.key=value`.
     positional: a field that may be given without its flag, too. aliases: further flags of fields, other tools' names.
+    program: whose arguments these are, for messages; None: this process's.
     Raises: InputError for an unknown or malformed argument, ConfigError for faulty values.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     overrides = [arg for arg in argv if _OVERRIDE.match(arg) and re.split(r"[.=]", arg)[0] in names]
-    parser = _parser(cls, description, aliases or {})
+    parser = _parser(cls, description, aliases or {}, program)
     if positional:
         text = f"the same as --{positional.replace('_', '-')}"
         parser.add_argument("positional", nargs="?", metavar=positional.upper(), help=text)
@@ -82,8 +84,11 @@ class _OneLineParser(argparse.ArgumentParser):
         raise InputError(self.prog, rule=message, remedy="see --help")
 
 
-def _parser(cls: type[Any], description: str, aliases: Mapping[str, Sequence[str]]) -> argparse.ArgumentParser:
+def _parser(
+    cls: type[Any], description: str, aliases: Mapping[str, Sequence[str]], program: str | None
+) -> argparse.ArgumentParser:
     parser = _OneLineParser(
+        prog=program,
         description=description or (inspect.getdoc(cls) or "").split("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         argument_default=argparse.SUPPRESS,

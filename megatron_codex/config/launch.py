@@ -211,8 +211,9 @@ class LaunchConfig:
             rule, remedy = "must be an absolute path", "for example /shared/megatron_codex"
             faults.append(Fault(field="project_dir", value=self.project_dir, rule=rule, remedy=remedy))
         if not self.job_name:
-            rule, remedy = "has no letter, digit, dot, dash or underscore to name a job by", "give --name"
-            faults.append(Fault(field="name" if self.name else "run_dir", value=self.name, rule=rule, remedy=remedy))
+            rule, remedy = "ends in no letter a-z, digit or underscore to name the job by", "give --name"
+            named, shown = ("name", self.name) if self.name else ("run_dir", str(self.run_dir))
+            faults.append(Fault(field=named, value=shown, rule=rule, remedy=remedy))
         seconds = 60 * self.resources.time_minutes
         if self.restarts.signal_lead_s >= seconds:
             rule = f"must be below resources.time_minutes = {self.resources.time_minutes} ({seconds} s)"

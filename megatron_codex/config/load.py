@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from megatron_codex.config.yaml_text import parse_value, parse_yaml
 from megatron_codex.errors import MISSING, ConfigError, Fault, InputError
 from megatron_codex.files import atomic_file, require_file
 
@@ -30,6 +31,7 @@ _WORDS = {
     Path: "a path",
     type(None): "null",
 }
+_UNITS = {"_minutes": "minutes", "_s": "seconds", "_gb": "gigabytes", "_mb": "megabytes", "_bytes": "bytes"}
 _RULES = {"missing": "is required", "unexpected_keyword_argument": "is not a known key"}
 
 
@@ -94,7 +96,7 @@ def read_yaml(path: Path | str) -> Tree:
     """The mapping in a YAML file. Raises InputError naming file and line when it is not one."""
     path = require_file(path, "a YAML configuration")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -144,17 +146,6 @@ def apply_override(tree: Tree, override: str) -> None:
             raise InputError(override, rule=f"{key!r} is a value, not a section", remedy="check the dotted path")
         node = child
     node[keys[-1]] = value
-
-
-def parse_value(text: str) -> Any:
-    """A YAML scalar or list, with 2e-3 and 1E5 read as numbers (YAML 1.1 takes them for strings)."""
-    value = yaml.safe_load(text)
-    if isinstance(value, str):
-        try:
-            return float(value) if any(char.isdigit() for char in value) and "_" not in value else value
-        except ValueError:
-            return value
-    return value
 
 
 def kind_in_words(kind: Any) -> str:
@@ -210,7 +201,8 @@ def _remedy(cls: type[Any], path: str, kind: str) -> str:
         names = [field.name for field in dataclasses.fields(section)] if dataclasses.is_dataclass(section) else []
         close = get_close_matches(key, names, n=1)
         return f"did you mean {_join('.'.join(sections), close[0])}?" if close else f"known keys: {', '.join(names)}"
-    return "change this value"
+    unit = next((unit for suffix, unit in _UNITS.items() if path.endswith(suffix)), None)
+    return "change this value" if unit is None else f"give it in {unit}"
 
 
 def _at(tree: Tree, path: str) -> Any:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from megatron_codex.config.building_blocks import BuildingBlocksConfig
 from megatron_codex.config.command_line import parse_command
 from megatron_codex.config.contests import MineConfig
@@ -28,6 +26,7 @@ from megatron_codex.config.problems import FilterConfig, TraceConfig
 from megatron_codex.config.report import ReportConfig, RerankConfig
 from megatron_codex.config.sampling import GradeDocstringsConfig, SamplingConfig
 from megatron_codex.config.training import TrainConfig
+from megatron_codex.config.yaml_text import parse_yaml
 from megatron_codex.errors import Fault, raise_faults
 from megatron_codex.launch.quoting import in_yaml
 
@@ -102,9 +101,9 @@ def command_config(config: LaunchConfig) -> Any:
     ]
     if command.ranks != "joined":
         with _launched_as(1):
-            return parse_command(command.config, arguments)
+            return parse_command(command.config, arguments, program=f"{config.command}.py")
     with _launched_as(config.resources.num_tasks):
-        return parse_command(command.config, arguments)
+        return parse_command(command.config, arguments, program=f"{config.command}.py")
 
 
 def has_watchdog(config: LaunchConfig) -> bool:
@@ -141,7 +140,7 @@ def _put_places(argument: str, places: Mapping[str, str]) -> str:
     for place, stand_in in stand_ins.items():
         value = value.replace(place, stand_in)
     paths = {stand_ins[place]: path for place, path in places.items()}
-    return f"{name}={json.dumps(_replaced(yaml.safe_load(value), paths), ensure_ascii=False)}"
+    return f"{name}={json.dumps(_replaced(parse_yaml(value), paths), ensure_ascii=False)}"
 
 
 def _replaced(value: Any, paths: Mapping[str, str]) -> Any:

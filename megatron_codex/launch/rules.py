@@ -9,6 +9,8 @@ from megatron_codex.config.launch import LaunchConfig
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.errors import Fault, raise_faults
 from megatron_codex.launch.commands import command_config, require_command
+from megatron_codex.model.checkpoint_files import CHECKPOINTS, newest_checkpoint
+from megatron_codex.model.same_run import require_same_run
 
 
 def check_launch(config: LaunchConfig) -> Any:
@@ -31,7 +33,16 @@ def check_launch(config: LaunchConfig) -> Any:
     raise_faults(faults)
     if isinstance(own, TrainConfig):
         own.check_world_size(config.resources.num_tasks)
+        _check_run_dir(own)
     return own
+
+
+def _check_run_dir(own: TrainConfig) -> None:
+    """Raises: InputError when the directory has checkpoints of another run, which this one could not continue."""
+    checkpoints = own.training.output_dir / CHECKPOINTS
+    start = newest_checkpoint(checkpoints) if own.training.resume == "auto" else None
+    if start is not None:
+        require_same_run(own, start)
 
 
 def _array_faults(config: LaunchConfig) -> list[Fault]:
@@ -75,10 +86,14 @@ def _gpu_faults(config: LaunchConfig) -> list[Fault]:
     return [Fault(field="resources.tasks_per_node", value=tasks, rule=rule, remedy=f"give {gpus}")]
 
 
-def launcher_faults(config: LaunchConfig) -> list[Fault]:
-    """What starts ranks on this machine only."""
+def slurm_faults(config: LaunchConfig) -> list[Fault]:
+    """What can be run on this machine only, not in a job."""
+    faults = []
+    if "\\" in str(config.run_dir.absolute()):
+        rule, remedy = "has a backslash, which SLURM reads as its own in the name of the log", "give another directory"
+        faults.append(Fault(field="run_dir", value=config.run_dir, rule=rule, remedy=remedy))
     if config.launcher in ("srun", "mpirun"):
-        return []
+        return faults
     reason = "reaches other nodes by ssh" if config.launcher == "deepspeed" else "starts ranks on this machine"
     rule, remedy = f"{reason}: it is for `launch.py local`", "give srun; engine=deepspeed trains under it, too"
-    return [Fault(field="launcher", value=config.launcher, rule=rule, remedy=remedy)]
+    return [*faults, Fault(field="launcher", value=config.launcher, rule=rule, remedy=remedy)]

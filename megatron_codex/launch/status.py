@@ -96,6 +96,9 @@ def _stage(name: str, run_dir: Path, queued: Sequence[QueuedTask]) -> StageStatu
     done = _tasks_done(folder / f"{name}.done")
     who = runs_here(folder / f"{name}.running")
     state, detail = ("running", f"on {who}") if who else _state(here, events, all_done=done >= config.array.tasks)
+    if job is not None and state in ("failed", "lost"):
+        number = f"{job}_*" if config.array.tasks > 1 else job
+        detail += f"; log {folder / name}-{number}.out"
     return StageStatus(
         name=name,
         command=config.command,
@@ -140,7 +143,7 @@ def _state(here: Sequence[QueuedTask], events: Sequence[dict[str, str]], *, all_
         unsound = [event for event in events if event["event"] == "failed"]
         worst = unsound[-1] if unsound else last
         return ("failed" if unsound else "stopped"), worst["detail"]
-    return "lost", f"{last['event']} at {last['time']}, and is no longer in the queue: see its log"
+    return "lost", f"{last['event']} at {last['time']}, and is no longer in the queue"
 
 
 def _history(path: Path) -> list[dict[str, str]]:

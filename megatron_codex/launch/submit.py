@@ -21,7 +21,7 @@ from megatron_codex.files import atomic_file
 from megatron_codex.launch.commands import project_of
 from megatron_codex.launch.one_at_a_time import require_not_running_here
 from megatron_codex.launch.queue import QueuedTask, queued_tasks, submit_script
-from megatron_codex.launch.rules import check_launch, launcher_faults
+from megatron_codex.launch.rules import check_launch, slurm_faults
 from megatron_codex.launch.script import render
 from megatron_codex.launch.work import Work, work_of
 
@@ -42,7 +42,8 @@ class Submitted:
             return f"{name}: done before"
         if not self.is_new:
             return f"{name}: job {self.job} is in the queue already"
-        return f"{name}: job {self.job}, log {self.work.folder}"
+        number = f"{self.job}_*" if self.work.config.array.tasks > 1 else self.job
+        return f"{name}: job {self.job}, log {self.work.folder / name}-{number}.out"
 
 
 def submitted_work(config: LaunchConfig, *, after: Sequence[Work] = ()) -> Work:
@@ -50,7 +51,7 @@ def submitted_work(config: LaunchConfig, *, after: Sequence[Work] = ()) -> Work:
 
     Raises: InputError or ConfigError for what the command or the nodes would refuse.
     """
-    raise_faults(launcher_faults(config))
+    raise_faults(slurm_faults(config))
     return checked_work(config, after=after)
 
 
@@ -145,7 +146,7 @@ def _ranges(tasks: Sequence[int], *, at_a_time: int | None) -> str:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One submission at a time: the second finds the first one's job. A folder without anything in it is removed."""
-    made = [path for path in (folder, folder.parent) if not path.exists()]
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / "lock"
     try:

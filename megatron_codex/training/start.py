@@ -12,9 +12,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from megatron_codex.config.load import build_config, config_to_dict
-from megatron_codex.config.model import ModelConfig
-from megatron_codex.config.tokenizer import TokenizerConfig
+from megatron_codex.config.load import config_to_dict
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.errors import InputError, WorkError
 from megatron_codex.model.checkpoint_files import (
@@ -28,6 +26,7 @@ from megatron_codex.model.checkpoint_files import (
     step_name,
     step_number,
 )
+from megatron_codex.model.same_run import identity, require_equal, require_same_run
 from megatron_codex.model.weights import describe_checkpoint
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.engine import TrainingEngine
@@ -56,7 +55,7 @@ def find_start(config: TrainConfig, *, data_fingerprint: str) -> Path | None:
         return None
     start = newest_checkpoint(checkpoints) if config.training.resume == "auto" else _named_checkpoint(config)
     if start is not None:
-        _require_same_run(config, start, data_fingerprint)
+        _require_same(config, start, data_fingerprint)
     return start
 
 
@@ -123,26 +122,13 @@ def check_init_from(config: TrainConfig) -> None:
         return
     source = resolve_checkpoint(config.training.init_from)
     described = describe_checkpoint(source)
-    here, there = (_identity(model, tokenizer) for model, tokenizer in ((config.model, config.tokenizer), described))
-    _require_equal(source, "training.init_from", here, there)
+    here, there = (identity(model, tokenizer) for model, tokenizer in ((config.model, config.tokenizer), described))
+    require_equal(source, "training.init_from", here, there)
 
 
-def _require_same_run(config: TrainConfig, checkpoint: Path, data_fingerprint: str) -> None:
+def _require_same(config: TrainConfig, checkpoint: Path, data_fingerprint: str) -> None:
+    stored = require_same_run(config, checkpoint)
     manifest = read_checkpoint_manifest(checkpoint)
-    if not manifest["has_optimizer"]:
-        raise InputError(
-            str(checkpoint),
-            rule="has weights only, no optimizer state to continue with",
-            remedy="give it as training.init_from, with another training.output_dir",
-        )
-    stored = build_config(TrainConfig, manifest["config"], source=str(checkpoint))
-    here, there = (_identity(run.model, run.tokenizer) for run in (config, stored))
-    for run, identity in ((config, here), (stored, there)):
-        identity["task"] = run.task
-        identity["training.seed"] = run.training.seed
-        identity["training.global_batch_size"] = run.training.global_batch_size
-        identity["data.group_by_length"] = run.data.group_by_length
-    _require_equal(checkpoint, "training.output_dir", here, there)
     if manifest["data_fingerprint"] != data_fingerprint:
         _refuse_data(config, stored, checkpoint, manifest["data_fingerprint"], data_fingerprint)
     _log_changes(config, stored)
@@ -176,21 +162,3 @@ def _log_changes(config: TrainConfig, stored: TrainConfig) -> None:
         for name in here:
             if here[name] != there[name]:
                 _logger.info("%s.%s was %r and is %r from here on", section, name, there[name], here[name])
-
-
-def _require_equal(checkpoint: Path, field: str, here: dict[str, Any], there: dict[str, Any]) -> None:
-    for name, value in here.items():
-        if there[name] != value:
-            raise InputError(
-                name,
-                value=value,
-                rule=f"{checkpoint} has {there[name]!r}",
-                remedy=f"give the same value, or another {field}",
-            )
-
-
-def _identity(model: ModelConfig, tokenizer: TokenizerConfig) -> dict[str, Any]:
-    """What makes weights mean the same: the model's architecture and the vocabulary."""
-    identity = {f"model.{name}": value for name, value in model.architecture().items()}
-    identity["tokenizer.vocab_size"] = tokenizer.true_vocab_size
-    return identity | {f"tokenizer.{name}": getattr(tokenizer, name) for name in ("min_run", "max_run")}

@@ -20,8 +20,10 @@ from megatron_codex.errors import InputError
 from megatron_codex.exit_codes import ExitCode
 from megatron_codex.heartbeat import Heartbeat, heartbeat_path
 from megatron_codex.launch.local import run_here
+from megatron_codex.launch.one_at_a_time import running_here
+from megatron_codex.launch.queue import QueuedTask
 from megatron_codex.launch.status import run_status
-from megatron_codex.launch.submit import checked_work
+from megatron_codex.launch.submit import checked_work, submit
 from tests.parallel.jobs import base_job, write_data
 from tests.parallel.ranks import ROOT, TIMEOUT_S
 
@@ -149,6 +151,20 @@ def test_a_signal_to_the_launcher_is_the_ranks_and_two_launches_do_not_meet(tmp_
     assert first.returncode == ExitCode.STOPPED, error
     (row,) = run_status(StatusConfig(run=config.run_dir))
     assert (row.state, row.detail) == ("stopped", "train ended with exit code 75")
+
+
+def test_a_run_is_not_begun_here_while_a_job_of_it_waits_nor_submitted_while_it_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = checked_work(launch(tmp_path, "exit 0"))
+    with running_here(work), pytest.raises(InputError, match=f"is being run by .*process {os.getpid()}"):
+        submit(work)
+    waits = QueuedTask(job="101", task=0, state="PENDING", reason="Priority", nodes="", left="1:00")
+    monkeypatch.setattr("megatron_codex.launch.submit.queued_tasks", lambda: [waits])
+    work.file("jobs").write_text(json.dumps({"job": "101", "key": work.key}) + "\n")
+    with pytest.raises(InputError, match="job 101 of run is in the queue; wait for it, or scancel 101"):
+        run_here(work, ranks)
+    assert not work.file("history").exists()
 
 
 @pytest.mark.multirank

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from megatron_codex.config.launch import ChainConfig, LaunchConfig
-from megatron_codex.config.load import build_config
+from megatron_codex.config.load import build_config, config_to_dict
+from megatron_codex.config.yaml_text import parse_value
 from megatron_codex.errors import ConfigError, InputError
 from megatron_codex.launch.chain import chain_stages
 from megatron_codex.launch.commands import command_arguments
 from megatron_codex.launch.rules import check_launch
-from megatron_codex.launch.submit import submitted_work
+from megatron_codex.launch.submit import checked_work, submitted_work
+from megatron_codex.manifest import FORMAT as MANIFEST
+from megatron_codex.manifest import MANIFEST_NAME
+from megatron_codex.model.checkpoint_files import FORMAT
 
 ROOT = Path(__file__).parents[2]
 TRAIN: dict[str, Any] = {
@@ -79,11 +83,55 @@ def test_each_rank_has_a_gpu(tmp_path: Path) -> None:
         ({"launcher": "deepspeed"}, "reaches other nodes by ssh"),
         ({"command": "evaluate", "command_config": [], "arguments": ["--samples=a"]}, "gives 12 processes"),
         ({"command_config": ["/no/such.yaml"]}, "/no/such.yaml: no such file"),
+        ({"arguments": ["--no-such"]}, "train.py: unrecognized arguments: --no-such"),
     ],
 )
 def test_what_a_command_would_refuse_is_refused_at_once(tmp_path: Path, values: dict[str, Any], said: str) -> None:
     assert said in refusal(launch(tmp_path, **values))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("training.seed=2", "training.seed: got 2; {step} has 1; give the same value"),
+        ("model.num_layers=4", "model.num_layers: got 4; {step} has 2; give the same value"),
+        ("training.resume={step}", None),
+        ("training.train_iters=9", None),
+    ],
+)
+def test_a_directory_of_another_run_is_refused_before_it_waits(tmp_path: Path, argument: str, said: str | None) -> None:
+    step = tmp_path / "run" / "checkpoints" / "step_00000004"
+    step.mkdir(parents=True)
+    (tmp_path / "before").mkdir()
+    stored = config_to_dict(check_launch(launch(tmp_path / "before")))
+    (step / "weights").write_bytes(b"1")
+    manifest = {
+        "format": MANIFEST,
+        "checkpoint_format": FORMAT,
+        "has_optimizer": True,
+        "config": stored,
+        "files": {"weights": 1},
+    }
+    (step / MANIFEST_NAME).write_text(json.dumps(manifest))
+    config = launch(tmp_path, argument.format(step=step))
+    if said is None:
+        check_launch(config)
+    else:
+        assert said.format(step=step) in refusal(config)
+
+
+def test_a_backslash_is_refused_in_a_job_and_taken_here(tmp_path: Path) -> None:
+    config = launch(tmp_path, run_dir=str(tmp_path / "a\\b"))
+    assert "run_dir: got" in refusal(config) and "has a backslash" in refusal(config)
+    assert checked_work(config).config.run_dir == tmp_path / "a\\b"
+
+
+def test_a_time_in_slurms_words_is_not_taken_for_minutes(tmp_path: Path) -> None:
+    for value in ("7-00:00:00", "1:30:00", "abc"):
+        tree = {"command": "train", "run_dir": "/x", "resources": {"time_minutes": parse_value(value)}}
+        with pytest.raises(ConfigError, match=rf"resources.time_minutes: got '{value}'.*give it in minutes"):
+            build_config(LaunchConfig, tree)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def calls(slurm: Path, program: str = "sbatch") -> list[str]:
 
 def test_a_job_is_submitted_once(slurm: Path, tmp_path: Path) -> None:
     config = sampling(tmp_path)
-    assert submit(submitted_work(config)).job == "101"
+    first = submit(submitted_work(config))
+    assert (first.job, str(first)) == ("101", f"run: job 101, log {tmp_path}/run/launch/run-101_*.out")
     (slurm / "queue").write_text("101|0|RUNNING|None|node1|59:00\n101|1|PENDING|Priority||1:00:00\n")
     again = submit(submitted_work(config))
     assert (again.job, again.is_new) == ("101", False)
@@ -132,8 +133,8 @@ def test_a_refused_job_leaves_nothing(slurm: Path, tmp_path: Path, refusal: str,
     (slurm / "refuses").write_text("1")
     (slurm / "refusal").write_text(refusal)
     with pytest.raises(kind, match=refusal.partition("error: ")[2].split(" (")[0]):
-        submit(submitted_work(sampling(tmp_path)))
-    assert not (tmp_path / "run").exists()
+        submit(submitted_work(sampling(tmp_path, run_dir=tmp_path / "new" / "newer" / "run")))
+    assert not (tmp_path / "new").exists()
 
 
 def test_no_slurm_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,9 +247,9 @@ def ended(slurm: Path) -> None:
         ([], waiting, "waiting", "Resources"),
         ([(0, "requeued", "lost ranks")], waiting, "waiting", "Resources; before: lost ranks"),
         ([], ended, "gone", "left the queue before it started"),
-        ([(0, "started", "on n1"), (0, "failed", "bad input")], ended, "failed", "bad input"),
+        ([(0, "started", "on n1"), (0, "failed", "bad input")], ended, "failed", "bad input; log /"),
         ([(0, "started", "on n1"), (0, "stopped", "by SLURM")], ended, "stopped", "by SLURM"),
-        ([(0, "started", "on n1")], ended, "lost", "started at 2026-01-01"),
+        ([(0, "started", "on n1")], ended, "lost", "launch/base-101.out"),
     ],
 )
 def test_status_tells_how_a_job_waits_or_ended(
@@ -265,6 +266,17 @@ def test_status_tells_how_a_job_waits_or_ended(
     assert status.state == state
     assert detail in status.detail
     assert status.progress is None
+
+
+def test_a_later_job_is_not_told_by_an_earlier_ones_end(training: Path, slurm: Path) -> None:
+    ended(slurm)
+    tell(training, (3, "started", "on n1"), (3, "failed", "bad input"))
+    with (training / "launch/base.jobs").open("a") as handle:
+        handle.write(json.dumps({"job": "105", "key": "k", "tasks": [0], "after": [], "submitted_at": 0}) + "\n")
+    assert (row(training).state, row(training).restarts) == ("gone", 0)
+    with (training / "launch/base.history").open("a") as handle:
+        handle.write("2026-01-01T00:00:00Z\t106\t0\t0\tstopped\tby SLURM\n")
+    assert (row(training).state, row(training).detail) == ("stopped", "by SLURM")
 
 
 def test_status_needs_no_slurm(training: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
