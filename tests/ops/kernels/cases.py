@@ -39,31 +39,35 @@ def _empty(*shape: int) -> Tensor:
 
 
 def vocab_parallel_ce() -> Case:
-    """One rank: 301 columns, padded to 304; the second of three rows is ignored."""
-    logits = normal(3, 304, dtype=torch.float32, seed=1, scale=4.0)
-    logits[:, 301:] = 9.0
-    labels, mask, weights = torch.tensor([300, 0, 17]), torch.tensor([True, False, True]), torch.tensor([1.0, 1.0, 0.5])
-    shape = {"true_columns": 301, "first_column": 0}
-    largest, sums = reference.ce_pieces(logits, labels, mask, **shape)
-    losses, _, log_sums = reference.ce_loss(largest, sums, labels, mask, vocabulary=301)
-    gradients = logits.clone()
-    reference.ce_gradient(
-        gradients, labels, mask, log_sums_N=log_sums, loss_gradients_N=weights, zero_ignored=False, **shape
-    )
-    got = [_empty(3), _empty(2, 3), _empty(3), _empty(3)]
-    sizes = (3, 301, 304, 0)
-    calls = [
-        Call("ce_pieces", (logits, labels, mask, got[0], got[1], *sizes, 0)),
-        Call("ce_loss", (got[0], got[1], labels, mask, got[2], None, got[3], 3, 301)),
-        Call("ce_gradient", (logits, labels, mask, got[3], weights, *sizes, 0, 0)),
-    ]
-    left = [(got[0], largest, 1.0), (got[1], sums, 1.0), (got[2], losses, 2.0), (logits, gradients, 1.0)]
+    """One rank, three rows of which the second is ignored: of 301 columns padded to 304, and of 304 without padding."""
+    calls, left = [], []
+    for columns in (301, 304):
+        logits = normal(3, 304, dtype=torch.float32, seed=1, scale=4.0)
+        logits[:, columns:] = 9.0
+        labels, mask = torch.tensor([300, 0, 17]), torch.tensor([True, False, True])
+        weights = torch.tensor([1.0, 1.0, 0.5])
+        shape = {"true_columns": columns, "first_column": 0}
+        largest, sums = reference.ce_pieces(logits, labels, mask, **shape)
+        losses, _, log_sums = reference.ce_loss(largest, sums, labels, mask, vocabulary=columns)
+        gradients = logits.clone()
+        reference.ce_gradient(
+            gradients, labels, mask, log_sums_N=log_sums, loss_gradients_N=weights, zero_ignored=False, **shape
+        )
+        got = [_empty(3), _empty(2, 3), _empty(3), _empty(3)]
+        sizes = (3, columns, 304, 0)
+        calls += [
+            Call("ce_pieces", (logits, labels, mask, got[0], got[1], *sizes, 0)),
+            Call("ce_loss", (got[0], got[1], labels, mask, got[2], None, got[3], 3, columns)),
+            Call("ce_gradient", (logits, labels, mask, got[3], weights, *sizes, 0, 0)),
+        ]
+        left += [(got[0], largest, 1.0), (got[1], sums, 1.0), (got[2], losses, 2.0), (logits, gradients, 1.0)]
     return Case(kernel="vocab_parallel_ce", calls=calls, left=left)
 
 
 def flat_adam() -> Case:
-    """4,100 weights in two tensors: a step with an infinite gradient, which is skipped, then a whole one."""
-    count = 4100
+    """4,102 weights in two tensors, the last two no whole vector: a step with an infinite gradient, which is skipped,
+    then a whole one."""
+    count = 4102
     rates = {"lr": 0.01, "beta1": 0.9, "beta2": 0.95}
     in_c = tuple(double(rate) for rate in rates.values())
     ends, decays, step = torch.tensor([3, count]), torch.tensor([0.0, 0.1]), torch.zeros(1, dtype=torch.int64)

@@ -59,6 +59,13 @@ def test_heads_that_lie_apart_and_unaligned(dtype: torch.dtype) -> None:
     _check((queries, *heads_first, lengths), 0, ORDERS["reverse"])  # type: ignore[arg-type]
 
 
+def test_scores_may_lie_farther_apart_than_exponentials_reach() -> None:
+    """From -1000 to 1000 in each tile: whatever but the largest is subtracted overflows, or leaves nothing."""
+    queries, keys, values, lengths = _inputs(torch.float32, 64)
+    queries[..., 0], keys[..., 0] = 8000.0, torch.linspace(-1.0, 1.0, 150)[:, None].roll(7, 0)
+    _check((queries, keys, values, lengths), 0, ORDERS["forward"])
+
+
 @pytest.mark.parametrize("value", [-torch.inf, torch.inf, torch.nan], ids=str)
 def test_scores_that_are_no_numbers_are_as_in_torch(value: float) -> None:
     queries, keys, values, lengths = _inputs(torch.float32, 64)
