@@ -189,7 +189,7 @@ def flat_adam_step(
     factor, step_size, correction, skipped, _ = plan.tolist()
     if skipped:
         return
-    scaled_E = gradients_E.float() * factor
+    scaled_E = gradients_E.to(exp_avg_E.dtype) * factor
     ends = segment_ends_S.tolist()
     for begin, end, decay in zip([0, *ends[:-1]], ends, weight_decays_S.tolist(), strict=True):
         master_E[begin:end].mul_(1.0 - lr * decay)
@@ -293,8 +293,9 @@ def layer_norm(x_NH: Tensor, weight_H: Tensor, bias_H: Tensor, *, epsilon: float
     """The normalised rows, each row's mean, and its 1 / sqrt(variance + epsilon)."""
     wide_NH = _wide(x_NH)
     means_N = wide_NH.mean(dim=1)
-    inverse_N = (wide_NH.var(dim=1, correction=0) + epsilon).rsqrt()
-    y_NH = (wide_NH - means_N[:, None]) * inverse_N[:, None] * _wide(weight_H) + _wide(bias_H)
+    centred_NH = wide_NH - means_N[:, None]
+    inverse_N = (centred_NH.square().mean(dim=1) + epsilon).rsqrt()  # var() warns where there are no rows
+    y_NH = centred_NH * inverse_N[:, None] * _wide(weight_H) + _wide(bias_H)
     return y_NH.to(x_NH.dtype), means_N, inverse_N
 
 

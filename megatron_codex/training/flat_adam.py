@@ -120,7 +120,7 @@ class FlatAdam(torch.optim.Optimizer):
         for weight, decay in decays.items():
             means = [self.state[weight].get(name) for name in _MEANS]
             tensors = [weight, weight.grad, self._copies.get(weight), *means]
-            places.append((decay, *(None if x is None else _place(x) for x in tensors)))
+            places.append((decay, *(None if x is None else (*_place(x), x.stride()) for x in tensors)))
         return tuple(places)
 
     def _neighbours(self, weights: list[Tensor]) -> list[list[Tensor]]:

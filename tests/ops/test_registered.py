@@ -20,7 +20,7 @@ from megatron_codex.ops import (  # noqa: F401
 from megatron_codex.ops.registered import SCHEMAS
 from tests.ops.examples import DIFFERENTIABLE, EXAMPLES, Drawn
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 
 
 def _operation(name: str) -> Any:

@@ -3,7 +3,9 @@ resumption."""
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +123,73 @@ def test_flat_adam_is_bitwise_torchs_plain_form(may_move: bool) -> None:
         flat.step()
         plain.step()
     assert len(flat._stretches) == (2 if may_move else len(sizes))
-    for weight, other, copy in zip(mine, theirs, copies, strict=True):
+    for weight, other, written in zip(mine, theirs, copies, strict=True):
         assert torch.equal(weight, other)
-        assert torch.equal(copy, other.bfloat16())
+        assert torch.equal(written, other.bfloat16())
         for mean in ("exp_avg", "exp_avg_sq"):
             assert torch.equal(flat.state[weight][mean], plain.state[other][mean])
+
+
+def _stepped(kind: str, weights: list[torch.Tensor], gradients: Callable[[int], Any], *, reloaded: int = -1) -> Any:
+    """The optimizer after four steps; reloaded: after which its state moves to another one."""
+    adam = _adam(kind, weights, OptimizerConfig(lr=1e-2))
+    for step in range(4):
+        for weight, gradient in zip(weights, gradients(step), strict=True):
+            weight.grad = gradient
+        if kind == "flat":
+            adam.clip(1.0, clip_grad=0.0)  # 0: not clipped
+        adam.step()
+        if step == reloaded:
+            state, adam = copy.deepcopy(adam.state_dict()), _adam(kind, weights, OptimizerConfig(lr=1e-2))
+            adam.load_state_dict(state)
+    return adam
+
+
+def _gradients(kind: str, shape: tuple[int, ...]) -> Callable[[int], list[torch.Tensor | None]]:
+    """For three weights, the same numbers at every call, laid out as `kind` says."""
+    given = torch.randn(4, 3, *shape, generator=torch.Generator().manual_seed(5))
+    held = torch.empty(3, *shape)
+
+    def at(step: int) -> list[torch.Tensor | None]:
+        if kind == "with_gaps":
+            return [torch.stack((x, x), dim=-1)[..., 0] for x in given[step]]
+        if kind == "turned_in_place" and step % 2:
+            return [x.t() for x in held.copy_(given[step].transpose(1, 2))]
+        found: list[torch.Tensor | None] = list(held.copy_(given[step]))
+        return [None, *found[1:]] if kind == "missing" else found
+
+    return at
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("plain", (1,)),
+        ("plain", ()),
+        ("plain", (0,)),
+        ("with_gaps", (3, 4)),
+        ("missing", (3, 4)),
+        ("turned_in_place", (3, 3)),
+    ],
+    ids=["one_element", "no_dimension", "no_element", "with_gaps", "missing", "turned_in_place"],
+)
+def test_gradients_may_lie_anywhere_or_nowhere(kind: str, shape: tuple[int, ...]) -> None:
+    start = torch.randn(3, *shape, generator=torch.Generator().manual_seed(6))
+    mine, theirs = (list(start.clone()) for _ in range(2))
+    _stepped("flat", mine, _gradients(kind, shape))
+    _stepped("plain", theirs, _gradients(kind, shape))
+    for weight, other, before in zip(mine, theirs, start, strict=True):
+        assert torch.equal(weight, other)
+        assert torch.equal(weight, before) == (weight.grad is None or not weight.numel())
+
+
+def test_a_state_that_is_saved_and_loaded_changes_nothing() -> None:
+    start = torch.randn(3, 5, generator=torch.Generator().manual_seed(6))
+    whole, parts = (list(start.clone()) for _ in range(2))
+    ends = [_stepped("flat", w, _gradients("plain", (5,)), reloaded=r) for w, r in ((whole, -1), (parts, 1))]
+    assert [adam.param_groups[0]["step"] for adam in ends] == [4, 4]
+    for one, other in zip(whole, parts, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("norm", [float("inf"), float("nan")])
