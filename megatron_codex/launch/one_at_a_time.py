@@ -6,7 +6,9 @@ kernel lets the lock go however that process ends.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import socket
 import time
@@ -19,6 +21,8 @@ from megatron_codex.errors import InputError
 from megatron_codex.launch.work import Work
 
 _AGAIN_S = 0.02
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -27,7 +31,7 @@ def running_here(work: Work) -> Iterator[None]:
     path = work.file("running")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as handle:
-        while not _is_locked(handle, fcntl.LOCK_EX):
+        while not take_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
             require_not_running_here(work)
             time.sleep(_AGAIN_S)  # it was only looked at
         handle.truncate(0)
@@ -48,15 +52,19 @@ def runs_here(path: Path) -> str | None:
     """Who runs it, by its NAME.running; None: nobody does."""
     try:
         with path.open(encoding="utf-8") as handle:
-            return None if _is_locked(handle, fcntl.LOCK_SH) else handle.read() or "just started"
+            return None if take_lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB) else handle.read() or "just started"
     except FileNotFoundError:
         return None
 
 
-def _is_locked(handle: TextIO, how: int) -> bool:
-    """Lock it, where nobody else has."""
+def take_lock(handle: TextIO, how: int) -> bool:
+    """flock(2) an open file; False: another process has it. Some file systems (Lustre by default) have no locks."""
     try:
-        fcntl.flock(handle, how | fcntl.LOCK_NB)
+        fcntl.flock(handle, how)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _logger.warning("%s: this file system has no locks; do not launch a run twice at a time", handle.name)
     return True

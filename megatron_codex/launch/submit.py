@@ -19,7 +19,7 @@ from megatron_codex.config.load import save_config
 from megatron_codex.errors import InputError, raise_faults
 from megatron_codex.files import atomic_file
 from megatron_codex.launch.commands import project_of
-from megatron_codex.launch.one_at_a_time import require_not_running_here
+from megatron_codex.launch.one_at_a_time import require_not_running_here, take_lock
 from megatron_codex.launch.queue import QueuedTask, queued_tasks, submit_script
 from megatron_codex.launch.rules import check_launch, slurm_faults
 from megatron_codex.launch.script import render
@@ -151,7 +151,7 @@ def _locked(folder: Path) -> Iterator[None]:
     lock = folder / "lock"
     try:
         with lock.open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            take_lock(handle, fcntl.LOCK_EX)
             yield
     except BaseException:
         if made:

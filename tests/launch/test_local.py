@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,29 +131,46 @@ def test_a_hook_that_hangs_or_fails_changes_nothing(
     assert f"on_failure ended with exit code {code}" in capfd.readouterr().err
 
 
-def test_a_signal_to_the_launcher_is_the_ranks_and_two_launches_do_not_meet(tmp_path: Path) -> None:
-    config = launch(tmp_path, "trap 'exit 75' USR1; touch $RUN/up; for i in $(seq 1200); do sleep 0.05; done")
-    file = tmp_path / "run.yaml"
+@contextmanager
+def launched(tmp_path: Path, rank: str) -> Iterator[tuple[LaunchConfig, subprocess.Popen[str]]]:
+    """The command in a session of its own, once its rank is up (it touches $RUN/up)."""
+    config = launch(tmp_path, rank)
     values = {"command": "train", "run_dir": str(config.run_dir), "python": config.python, "arguments": list(ARGUMENTS)}
-    file.write_text(json.dumps(values))
-    command = [sys.executable, ROOT / "tools/launch.py", "local", "--config", file]
-    first = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    (tmp_path / "run.yaml").write_text(json.dumps(values))
+    command = [sys.executable, ROOT / "tools/launch.py", "local", "--config", tmp_path / "run.yaml"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
         while not (config.run_dir / "up").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
+        yield config, process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_signal_to_the_launcher_is_the_ranks_and_two_launches_do_not_meet(tmp_path: Path) -> None:
+    rank = "trap 'exit 75' USR1; touch $RUN/up; for i in $(seq 1200); do sleep 0.05; done"
+    with launched(tmp_path, rank) as (config, first):
         (row,) = run_status(StatusConfig(run=config.run_dir))
         assert row.state == "running" and row.detail.endswith(f"process {first.pid}")
         with pytest.raises(InputError, match=rf"is being run by `launch.py local` .*process {first.pid}"):
             run_here(checked_work(config), ranks)
         os.kill(first.pid, signal.SIGUSR1)
         _, error = first.communicate(timeout=60)
-    finally:
-        first.kill()
-        first.wait()
     assert first.returncode == ExitCode.STOPPED, error
     (row,) = run_status(StatusConfig(run=config.run_dir))
     assert (row.state, row.detail) == ("stopped", "train ended with exit code 75")
+
+
+def test_ctrl_c_ends_the_ranks_and_is_no_failure(tmp_path: Path) -> None:
+    with launched(tmp_path, "trap '' INT; echo $$ >$RUN/pid; touch $RUN/up; exec sleep 300") as (config, process):
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED, error
+    assert "Traceback" not in error
+    assert events(config)[-1] == ["0", "stopped", "Ctrl-C"]
+    assert not Path("/proc", (config.run_dir / "pid").read_text().strip()).exists()
 
 
 def test_a_run_is_not_begun_here_while_a_job_of_it_waits_nor_submitted_while_it_runs_here(
@@ -165,6 +185,18 @@ def test_a_run_is_not_begun_here_while_a_job_of_it_waits_nor_submitted_while_it_
     with pytest.raises(InputError, match="job 101 of run is in the queue; wait for it, or scancel 101"):
         run_here(work, ranks)
     assert not work.file("history").exists()
+
+
+def test_a_file_system_without_locks_is_said_and_launches_nevertheless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(handle: object, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    work = checked_work(launch(tmp_path, "exit 0", resources=ResourcesConfig()))
+    assert run_here(work, ranks) == 0
+    assert "this file system has no locks" in caplog.text
 
 
 @pytest.mark.multirank
