@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -46,7 +47,7 @@ def joined_ranks(*, cuda: bool | None = None) -> Iterator[None]:
     backend = "nccl" if cuda else "gloo"
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if "WORLD_SIZE" in os.environ:
-        _join(backend)
+        join(backend)
     else:
         dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
     try:
@@ -56,9 +57,10 @@ def joined_ranks(*, cuda: bool | None = None) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def _join(backend: str) -> None:
+def join(backend: str, *, timeout_s: float | None = None) -> None:
+    """Join the ranks that a launcher has started. Raises: NoMeetingError when rank 0 cannot listen."""
     try:
-        dist.init_process_group(backend)
+        dist.init_process_group(backend, timeout=None if timeout_s is None else timedelta(seconds=timeout_s))
     except dist.DistNetworkError as error:
         if "EADDRINUSE" not in str(error):
             raise

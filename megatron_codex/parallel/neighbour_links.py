@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from megatron_codex.parallel.joined import NoMeetingError, join
+
 _REPEATS = 3
 
 
@@ -22,6 +24,7 @@ def measure_links(*, size_mb: float, timeout_s: float) -> dict[str, Any]:
 
     Speed is the tensor's bytes over the time of its all-reduce, the best of a few. A neighbour that does not answer
     within timeout_s is in "wrong", and nothing more is asked of the others: a group that has failed stays so.
+    Raises: NoMeetingError when rank 0 cannot listen.
     """
     cuda = torch.cuda.is_available()
     if cuda:
@@ -31,7 +34,7 @@ def measure_links(*, size_mb: float, timeout_s: float) -> dict[str, Any]:
     speeds: dict[str, float] = {}
     peer = rank
     try:
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout_s))
+        join("nccl" if cuda else "gloo", timeout_s=timeout_s)
         size = dist.get_world_size()
         for first in range(min(2, size - 1)):  # pairs (0, 1), (2, 3), ... and then (1, 2), (3, 4), ..., the last with 0
             peer = _partner(rank, size, first)
@@ -49,6 +52,8 @@ def measure_links(*, size_mb: float, timeout_s: float) -> dict[str, Any]:
         dist.all_reduce(total)
         if total.item() != size * (size + 1) / 2:
             wrong[str(peer)] = f"the sum over all ranks is {total.item():g}, not {size * (size + 1) / 2:g}"
+    except NoMeetingError:  # of no neighbour, and of no node
+        raise
     except (RuntimeError, dist.DistError) as error:
         wrong[str(peer)] = " ".join(str(error).split())[:200]
     finally:

@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from megatron_codex.exit_codes import ExitCode
 from tests.parallel.ranks import ROOT
 
-PROGRAM = """
+TRAINING = """
 from megatron_codex.errors import run_command
 from megatron_codex.parallel.joined import joined_ranks
 
@@ -20,13 +22,20 @@ def main():
 
 run_command(main)
 """
+PREFLIGHT = """
+from megatron_codex.errors import run_command
+from megatron_codex.parallel.neighbour_links import measure_links
+
+run_command(lambda: measure_links(size_mb=1, timeout_s=30))
+"""
 
 
-def test_a_port_that_another_program_has_is_said_and_is_worth_another_start() -> None:
+@pytest.mark.parametrize("program", [TRAINING, PREFLIGHT], ids=["training", "preflight"])
+def test_a_port_that_another_program_has_is_said_and_is_worth_another_start(program: str) -> None:
     with socket.create_server(("", 0)) as plant:
         port = str(plant.getsockname()[1])
         rank = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, "-c", PROGRAM]
+        command = [sys.executable, "-c", program]
         ended = subprocess.run(command, cwd=ROOT, env=os.environ | rank, capture_output=True, text=True, timeout=120)
     assert ended.returncode == ExitCode.LOST_RANK
     (line,) = [line for line in ended.stderr.splitlines() if "error: " in line]

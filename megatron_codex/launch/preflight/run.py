@@ -78,7 +78,7 @@ def preflight(
     if not complaints and world_size > 1 and settings.link_test_mb:
         folder.answer("links", measure_links())
         links = folder.answers("links", until=time.monotonic() + settings.timeout_s)
-        complaints = _judge_links(links, addresses, config, world_size)
+        complaints = judge_links(links, addresses, config, world_size)
     if rank == min(addresses):
         _write_report(launch, answers, links, complaints)
     if complaints:
@@ -132,9 +132,10 @@ def _find_complaints(
     return complaints + differing(Facts(**answer["facts"]) for answer in answers.values())
 
 
-def _judge_links(
+def judge_links(
     links: Mapping[int, Mapping[str, Any]], addresses: Mapping[int, Address], config: PreflightConfig, world_size: int
 ) -> list[Complaint]:
+    """What the ranks' measurements (links: by rank) say against nodes."""
     nodes = {rank: address.node for rank, address in addresses.items()}
     missing = [rank for rank in range(world_size) if rank not in links]
     settings = config.preflight
@@ -142,13 +143,17 @@ def _judge_links(
     failures: dict[tuple[str, str], str] = {}
     for rank, found in links.items():
         for peer, reason in found["wrong"].items():
-            failures[nodes[rank], nodes[int(peer)]] = f"between ranks {rank} and {peer}: {reason}"
+            failures[nodes[rank], nodes[int(peer)]] = f"{reason} {_between(rank, int(peer), nodes)}"
         for peer, speed in found["gb_s"].items():
             if speed < settings.min_link_gb_s:
-                reason = f"{speed:.3f} GB/s between ranks {rank} and {peer}, and preflight.min_link_gb_s is"
+                reason = f"{speed:.3f} GB/s {_between(rank, int(peer), nodes)}, and preflight.min_link_gb_s is"
                 failures[nodes[rank], nodes[int(peer)]] = f"{reason} {settings.min_link_gb_s:g}"
     bad = unreachable(failures, first_node=nodes[0])
-    return complaints + [Complaint(complaint.node, "link", complaint.text) for complaint in bad]
+    return complaints + [Complaint(found.node, "link", found.text.partition(": ")[2]) for found in bad]
+
+
+def _between(rank: int, peer: int, nodes: Mapping[int, str]) -> str:
+    return f"between rank {rank} ({nodes[rank]}) and rank {peer} ({nodes[peer]})"
 
 
 def _look_around(
