@@ -5,18 +5,22 @@ In: a LaunchConfig and a command. Out: the command line that starts its ranks.
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import socket
 from collections.abc import Sequence
 
 from megatron_codex.config.launch import LaunchConfig
-from megatron_codex.errors import InputError
+from megatron_codex.errors import InputError, WorkError
 
 _MPI_RANK = (
     "export RANK=$OMPI_COMM_WORLD_RANK LOCAL_RANK=$OMPI_COMM_WORLD_LOCAL_RANK WORLD_SIZE=$OMPI_COMM_WORLD_SIZE; "
     'exec "$@"'
 )
 _HERE = "127.0.0.1"
+_PORTS = range(10000, 30000)
+"""Below those that the kernel gives to outgoing connections, which could take one in between."""
 
 
 def launcher_command(config: LaunchConfig, command: Sequence[str]) -> list[str] | None:
@@ -38,7 +42,9 @@ def launcher_command(config: LaunchConfig, command: Sequence[str]) -> list[str] 
 
 
 def free_port() -> int:
-    """Of this moment: the first rank takes it a second later."""
-    with socket.socket() as probe:
-        probe.bind((_HERE, 0))
-        return int(probe.getsockname()[1])
+    """One that nobody has at this moment: the first rank takes it a second later. Raises: WorkError: there is none."""
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise WorkError(f"every port from {_PORTS.start} to {_PORTS.stop - 1} is in use on this machine")
