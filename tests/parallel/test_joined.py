@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 
-import pytest
-
 from megatron_codex.exit_codes import ExitCode
 from tests.parallel.ranks import ROOT
 
@@ -30,14 +28,17 @@ run_command(lambda: measure_links(size_mb=1, timeout_s=30))
 """
 
 
-@pytest.mark.parametrize("program", [TRAINING, PREFLIGHT], ids=["training", "preflight"])
-def test_a_port_that_another_program_has_is_said_and_is_worth_another_start(program: str) -> None:
+def test_a_port_that_another_program_has_is_said_and_is_worth_another_start() -> None:
     with socket.create_server(("", 0)) as plant:
         port = str(plant.getsockname()[1])
-        rank = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, "-c", program]
-        ended = subprocess.run(command, cwd=ROOT, env=os.environ | rank, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == ExitCode.LOST_RANK
-    (line,) = [line for line in ended.stderr.splitlines() if "error: " in line]
-    assert line.startswith(f"error: port {port} of ") and "is another program's" in line
-    assert "Traceback" not in ended.stderr
+        rank = os.environ | {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        started = [
+            subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=rank, stderr=subprocess.PIPE, text=True)
+            for program in (TRAINING, PREFLIGHT)
+        ]
+        errors = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [ExitCode.LOST_RANK] * 2, errors
+    for error in errors:
+        (line,) = [line for line in error.splitlines() if "error: " in line]
+        assert line.startswith(f"error: port {port} of ") and "is another program's" in line
+        assert "Traceback" not in error
