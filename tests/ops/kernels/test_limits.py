@@ -1,4 +1,4 @@
-"""Sizes at the ends of what each entry point takes: none is nothing to do, beyond the limits is answered, not launched."""
+"""Sizes at the ends of what each entry point takes: none is nothing to do, beyond the limits is an answer, no launch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _calls() -> Iterator[tuple[str, Call, dict[int, tuple[list[int], list[int]]]
     sizes = (1, 1, 1, 4, 3, 0, 1.0, 0)
     counts, first = ([0, 1], [-1, TOO_MANY]), ([-1, 0, 2**31 - 1], [TOO_MANY, -(2**31)])
     softmax = (row, row, None, *sizes)
-    limits = {position: counts for position in (3, 4, 5, 6)} | {7: first, 8: ([0, 1], [-1])}
+    limits = dict.fromkeys((3, 4, 5, 6), counts) | {7: first, 8: ([0, 1], [-1])}
     yield "causal_softmax", Call("causal_softmax", softmax), limits
     gradient = (row, row, row, None, *sizes)
     shifted = {position + 1: values for position, values in limits.items()}
