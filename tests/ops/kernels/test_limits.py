@@ -1,4 +1,4 @@
-"""Sizes at the ends of what each entry point takes: none is nothing to do, beyond the limits is an answer, no launch."""
+"""Sizes at the ends of what each entry point takes: none is nothing to do, beyond the limits is answered only."""
 
 from __future__ import annotations
 
