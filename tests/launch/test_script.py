@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from megatron_codex.config.launch import ArrayConfig, ContainerConfig, LaunchConfig, ResourcesConfig, RestartsConfig
 from megatron_codex.launch.script import render
 
+ROOT = Path(__file__).parents[2]
 RESOURCES = ResourcesConfig(nodes=4, tasks_per_node=8, gpus_per_node=8, cpus_per_task=6, time_minutes=90)
 
 
@@ -40,6 +42,9 @@ def test_what_is_asked_of_slurm() -> None:
                 qos="long",
                 exclude=("n1", "n2"),
                 gpu_type="a100",
+                constraint="a100&ib",
+                reservation="maintenance",
+                switches=2,
             ),
         )
     )
@@ -47,6 +52,7 @@ def test_what_is_asked_of_slurm() -> None:
     assert (asked["gres"], asked["cpus-per-task"], asked["mem"], asked["time"]) == ("gpu:a100:8", "6", "500M", "90")
     assert (asked["partition"], asked["account"], asked["qos"], asked["exclude"]) == ("gpu", "a1", "long", "n1,n2")
     assert (asked["signal"], asked["open-mode"], asked["requeue"]) == ("B:USR1@120", "append", "")
+    assert (asked["constraint"], asked["reservation"], asked["switches"]) == ('"a100&ib"', "maintenance", "2")
     assert (asked["distribution"], asked["kill-on-invalid-dep"]) == ("block:block", "yes")
 
 
@@ -70,6 +76,22 @@ def test_an_array_gives_each_job_its_share() -> None:
 
 def test_a_rank_that_fails_ends_the_step() -> None:
     assert "exec srun --kill-on-bad-exit=1" in script()
+
+
+def test_all_memory_of_a_node_is_asked_for_by_0() -> None:
+    assert directives(script(resources=replace(RESOURCES, memory_gb=0)))["mem"] == "0M"
+    assert "mem" not in directives(script())
+
+
+def test_srun_is_told_what_it_does_not_take_from_sbatch() -> None:
+    text = script(resources=replace(RESOURCES, mpi="pmix"))
+    start = text[text.index("start() {") : text.index("\n}", text.index("start() {"))]
+    assert "--cpus-per-task=6" in start and "--mpi=pmix" in start and "--wait=60" in start
+
+
+def test_modules_are_loaded_in_order_before_the_command() -> None:
+    text = script(modules=("cuda/12", "gcc/13"))
+    assert text.index("module load cuda/12\n") < text.index("module load gcc/13\n") < text.index("command=(")
 
 
 def test_each_variable_has_its_reason() -> None:
@@ -111,6 +133,13 @@ def test_other_containers_stand_before_the_ranks_command(kind: str, program: str
     line = next(line for line in text.splitlines() if 'bash -c "$rank" rank ' in line)
     assert line.split(" rank ")[1].startswith(program)
     assert line.endswith('codex.sif "$@"')
+    words = shlex.split(line)
+    mounts = [words[number + 1] for number, word in enumerate(words) if word in ("--mount", "--bind")]
+    assert mounts == [f"{ROOT}:{ROOT}", "/runs/a:/runs/a"]
+    if kind == "enroot":  # begins with the image's environment
+        names = {words[number + 1] for number, word in enumerate(words) if word == "--env"}
+        needed = {"RANK", "WORLD_SIZE", "MASTER_PORT", "SLURM_JOB_ID", "OMP_NUM_THREADS", "PYTHONPATH", "MCX_RUN_DIR"}
+        assert names >= needed
 
 
 def test_training_has_a_preflight_before_it_and_a_watchdog_on_each_node() -> None:
