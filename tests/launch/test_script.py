@@ -124,6 +124,7 @@ def test_pyxis_is_asked_through_srun() -> None:
     container = ContainerConfig(kind="pyxis", image="r#codex:1", mounts=("/data:/data:ro",))
     text = script(container=container, project_dir=Path("/code"))
     assert "'--container-image=r#codex:1'" in text
+    assert "--container-workdir=/code" in text
     assert "--container-mounts=/code:/code,/runs/a:/runs/a,/data:/data:ro" in text
 
 
