@@ -7,8 +7,10 @@ that hang or are lost end the launch, which names them, or are started again as 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 from megatron_codex.children import Ended, wait_for
 from megatron_codex.config.launch import LaunchConfig
 from megatron_codex.config.load import save_config
+from megatron_codex.errors import InputError
 from megatron_codex.exit_codes import ExitCode
 from megatron_codex.heartbeat import verdict_path
 from megatron_codex.launch.commands import CHECKOUT, command_arguments, has_watchdog, python_of, require_command
@@ -38,8 +41,11 @@ _WATCHDOG_ENDS_S = 60.0
 def run_here(work: Work, run_ranks: RunRanks) -> int:
     """Do the tasks that are left, in order, up to the first that fails; its exit code, or 0.
 
-    Raises: InputError when the same is run here or is in SLURM's queue already.
+    Raises: InputError when the same is run here or is in SLURM's queue already, or when there is no such Python.
     """
+    if shutil.which(python_of(work.config)) is None:
+        rule = "is no program on this machine"
+        raise InputError("python", value=work.config.python, rule=rule, remedy="give its path, or leave it out")
     require_not_in_queue(work)
     with running_here(work):
         save_config(work.config, work.file("yaml"))
@@ -109,7 +115,8 @@ def _attempt(config: LaunchConfig, command: Sequence[str], run_ranks: RunRanks, 
         ended = _run(config, command, run_ranks)
         if watchdog is None or not verdict_path(config.run_dir, attempt).exists():
             return ended
-        watchdog.wait(_WATCHDOG_ENDS_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            watchdog.wait(_WATCHDOG_ENDS_S)
         report = config.run_dir / HANGS / f"{attempt}.txt"
         return Ended(code=ExitCode.HANG, how=f"hang; report: {report}", told=ended.told)
 

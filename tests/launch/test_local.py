@@ -187,6 +187,13 @@ def test_a_run_is_not_begun_here_while_a_job_of_it_waits_nor_submitted_while_it_
     assert not work.file("history").exists()
 
 
+def test_a_python_that_is_not_there_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    config = launch(tmp_path, "", python="/no/such/python")
+    with pytest.raises(InputError, match="python: got '/no/such/python'; is no program on this machine"):
+        run_here(checked_work(config), ranks)
+    assert not config.run_dir.exists()
+
+
 def test_a_file_system_without_locks_is_said_and_launches_nevertheless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
