@@ -7,6 +7,7 @@ mkdir -p "$launch_dir/$name.ends" "$done_dir"
 # tell EVENT [DETAIL]: a line of the history, which `launch.py status` reads.
 tell() {
     local now
+    set -- "$1" "${2//[$'\t\n']/ }"
     now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
     printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$now" "$job" "$task" "$restarts" "$1" "${2:-}" >>"$launch_dir/$name.history"
     echo "== $now $1${2:+: $2}"
@@ -23,11 +24,25 @@ fail() {
     exit "$1"
 }
 
+# is_queued: whether SLURM itself has queued the job again: the node of a lost rank is lost, and it was quicker.
+is_queued() {
+    scontrol show job --oneliner "$job" | grep -qE " (JobState=(PENDING|REQUEUED)|Restarts=$((restarts + 1))) "
+}
+
+# stopped CODE: SLURM ends the job, and decides what becomes of it.
+stopped() {
+    tell stopped "by SLURM: scancel, requeue or preemption"
+    exit "$1"
+}
+
 # back CODE REASON: into the queue again, with the same number, so that jobs which wait for this one go on waiting.
 back() {
     [ "$restarts" -lt "$max_requeues" ] || fail "$1" "$2; it was queued again $restarts times, which is the most"
     tell requeued "$2"
-    scontrol requeue "$job" || fail "$1" "$2; and SLURM does not queue it again"
+    if ! scontrol requeue "$job" && ! is_queued; then
+        [ "$told" != TERM ] || stopped "$1"
+        fail "$1" "$2; and SLURM does not queue it again"
+    fi
     # SLURM now ends this script by SIGTERM, then by SIGKILL. Nodes can be kept out of a waiting job only, so in between.
     local tries bad=""
     [ ! -f "$bad_nodes" ] || bad=$(cut -f1 "$bad_nodes" | cut -d' ' -f1 | sort -u | paste -sd,)
@@ -38,27 +53,44 @@ back() {
     exit "$1"
 }
 
+# The first signal counts, but for TERM, which scancel, scontrol requeue and preemption send: SLURM tells the ranks itself,
+# and the script must not queue the job again. Both are listened for all the time; unheard they would end the script.
+told="" ranks=""
+trap 'heard TERM' TERM
+trap 'heard USR1' USR1
+heard() {
+    [ "$told" = TERM ] || told=$1
+    if [ "$1" = USR1 ]; then
+        tell told "the time limit is near: ranks save and end"
+        touch "$MCX_FIRST_END.told" # for ranks that are not there yet
+        [ -z "$ranks" ] || pass_on USR1
+    fi
+}
+
 # run COMMAND...: start the ranks and wait for them; their exit code, that of the first to end badly, is in $code, and how
-# they ended in $how. A signal ends `wait`, not the ranks: the trap says so in $told, and they are waited for again.
-told=""
+# they ended in $how. A signal ends `wait`, not the ranks: they are waited for again, however many signals come. A shell
+# of their own writes down their exit code: `wait` of bash 5.2 forgets it when a signal comes just as they end.
 run() {
-    local ranks status number node interrupted
-    rm -rf "$MCX_FIRST_END"
-    start "$@" &
+    local status number node
+    rm -rf "$MCX_FIRST_END" "$MCX_FIRST_END.code"
+    if [ -n "$told" ]; then
+        code=75 how="SIG$told came before its ranks started"
+        return
+    fi
+    (
+        trap : USR1 TERM
+        (echo "$BASHPID" >"$MCX_FIRST_END.pid" && start "$@")
+        status=$?
+        echo "$status" >"$MCX_FIRST_END.code"
+        exit "$status"
+    ) &
     ranks=$!
-    trap 'told=USR1; tell told "the time limit is near: ranks save and end"; pass_on "$ranks" USR1' USR1
-    # Of scancel, scontrol requeue and preemption; SLURM tells the ranks itself.
-    trap 'told=TERM' TERM
-    code=127
-    while true; do
-        interrupted=$told
+    while kill -0 "$ranks" 2>/dev/null; do
         wait "$ranks"
         status=$?
-        [ "$status" = 127 ] && break # it was waited for before
-        code=$status
-        [ "$told" = "$interrupted" ] && break
     done
-    trap : USR1 TERM
+    ranks=""
+    read -r code 2>/dev/null <"$MCX_FIRST_END.code" || code=$status
     how="exit code $code"
     if [ "$code" != 0 ] && read -r number node status 2>/dev/null <"$MCX_FIRST_END/end"; then
         code=$status
@@ -73,10 +105,10 @@ judge() {
         0) return ;;
         2) fail 2 "bad input ($how)" ;;
     esac
-    [ "$told" != TERM ] || { tell stopped "by SLURM: scancel, requeue or preemption"; exit "$code"; }
+    [ "$told" != TERM ] || stopped "$code"
     case "$code" in
         75) back "$code" "stopped after saving ($how)" ;;
-        76) back "$code" "a bad node is kept out: $(tail -n 1 "$bad_nodes" 2>/dev/null) ($how)" ;;
+        76) back "$code" "a bad node is kept out: $(tail -n 1 "$bad_nodes" 2>/dev/null | cut -f1,3) ($how)" ;;
         77) back "$code" "hang ($how)" ;;
         78) back "$code" "lost ranks ($how)" ;;
     esac
@@ -86,3 +118,6 @@ judge() {
 }
 
 tell started "on $SLURM_JOB_NODELIST"
+# SLURM itself starts a job again whose node is lost or that is preempted.
+[ "$restarts" -le "$max_requeues" ] ||
+    fail 1 "it was queued again $restarts times, and restarts.max_requeues is $max_requeues"

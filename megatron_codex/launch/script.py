@@ -23,14 +23,18 @@ _MPI_RANK = """\
 # A rank: the numbers of mpirun under the names that torch reads.
 export RANK=$OMPI_COMM_WORLD_RANK LOCAL_RANK=$OMPI_COMM_WORLD_LOCAL_RANK WORLD_SIZE=$OMPI_COMM_WORLD_SIZE"""
 _WATCHDOG = """\
-# One rank of each node starts its watchdog, which ends with this shell: it names the rank that hangs.
-if [ "$LOCAL_RANK" = 0 ]; then eval "exec $MCX_WATCHDOG" & fi"""
+# One rank of each node starts its watchdog, which ends with this shell: it names the rank that hangs. Signals that tell
+# ranks to save are not for it.
+if [ "$LOCAL_RANK" = 0 ]; then (trap "" USR1 TERM && eval "exec $MCX_WATCHDOG --parent $$") & fi"""
 _RANK = """\
 # Signals are for the program, and reach it: this shell stays, to tell its exit code. srun tells the highest one of all
 # ranks, those it ended itself included; what counts is who ended first.
 trap : USR1 TERM
-"$@"
-code=$?
+code=75
+if [ ! -e "$MCX_FIRST_END.told" ]; then
+    "$@"
+    code=$?
+fi
 if [ "$code" != 0 ] && mkdir "$MCX_FIRST_END" 2>/dev/null; then
     echo "${RANK:-${SLURM_PROCID:-0}} ${SLURMD_NODENAME:-$(hostname)} $code" >"$MCX_FIRST_END/end"
 fi
@@ -166,9 +170,9 @@ def _start(config: LaunchConfig) -> Iterator[str]:
     yield f'        bash -c "$rank" rank {prefix}"$@"'
     yield "}"
     if mpirun:
-        yield 'pass_on() { kill -s "$2" "$1"; }  # mpirun hands it on to its ranks'
+        yield 'pass_on() { kill -s "$1" "$(cat "$MCX_FIRST_END.pid")"; }  # mpirun hands it on to its ranks'
     else:
-        yield 'pass_on() { scancel --signal="$2" "$SLURM_JOB_ID"; }  # to all steps; not to this script'
+        yield 'pass_on() { scancel --signal="$1" "$SLURM_JOB_ID"; }  # to all steps; not to this script'
 
 
 def _srun(config: LaunchConfig) -> Iterator[str]:

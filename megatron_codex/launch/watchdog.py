@@ -63,6 +63,8 @@ class Watchdog:
     attempt: str
     node: str
     poll_s: float
+    parent: int | None = None
+    """The process that started this one; None: the one that is its parent now."""
     _changed: dict[int, tuple[Heartbeat, float]] = field(default_factory=dict)
     """Rank -> its newest heartbeat, and when this process first saw it."""
     _alive: set[int] = field(default_factory=set)
@@ -71,6 +73,8 @@ class Watchdog:
     def watch(self) -> None:
         """Until the ranks of this node have ended, or the process that started this one. Raises: HangError."""
         parent = os.getppid()
+        if parent == 1 and self.parent not in (None, 1):
+            return  # it has ended already, and this one was given to init
         # Of an earlier start without a number, as those by hand are: this one has found nothing yet.
         verdict_path(self.run_dir, self.attempt).unlink(missing_ok=True)
         while os.getppid() == parent:
@@ -118,14 +122,14 @@ class Watchdog:
 
     def _write_part(self, mine: dict[int, Heartbeat]) -> None:
         """Ask this node's ranks for their stacks, and say what their processes look like."""
-        before = {rank: _num_bytes(stacks_path(self.run_dir, rank)) for rank in mine}
+        before = {rank: len(_content(stacks_path(self.run_dir, rank))) for rank in mine}
         for beat in mine.values():
             _send(beat, STACKS_SIGNAL)
         time.sleep(_STACKS_S)
         part = {}
         for rank, beat in mine.items():
             state, wchan = _process(beat)
-            stacks = stacks_path(self.run_dir, rank).read_bytes()[before[rank] :].decode(errors="replace")
+            stacks = _content(stacks_path(self.run_dir, rank))[before[rank] :].decode(errors="replace")
             part[rank] = asdict(Seen(state=state, wchan=wchan, stacks=stacks))
         with atomic_file(self._part(self.node), "w") as handle:
             json.dump(part, handle)
@@ -150,6 +154,7 @@ class Watchdog:
             hang = Hang(beats=ranks, seen=seen)
             with atomic_file(report, "w") as handle:
                 handle.write(hang.text())
+            verdict.parent.mkdir(parents=True, exist_ok=True)  # the heartbeats may have been removed
             verdict.touch()
             return f"the ranks hang; {hang.line()}; report: {report}"
         return f"the ranks hang; report: {report}"
@@ -197,8 +202,12 @@ def _process(beat: Heartbeat) -> tuple[str, str]:
     return state, "" if wchan == "0" else wchan
 
 
-def _num_bytes(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _content(path: Path) -> bytes:
+    """A file's; nothing where somebody has removed it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def main() -> None:
@@ -207,11 +216,18 @@ def main() -> None:
     parser.add_argument("run_dir", type=Path, help="training.output_dir of the run")
     parser.add_argument("--attempt", default=this_attempt(), help="which start of the job (default: this job's)")
     parser.add_argument("--poll-s", type=float, default=1.0, help="seconds between looks at the heartbeats")
+    parser.add_argument("--parent", type=int, help="process with which this one ends (default: the one that starts it)")
     arguments = parser.parse_args()
     for number in (signal.SIGUSR1, signal.SIGTERM):  # which a job sends to all of its processes, for the ranks to save
         signal.signal(number, signal.SIG_IGN)
     os.environ.pop("RANK", None)  # of the rank beside which this was started: this process speaks for itself
-    Watchdog(run_dir=arguments.run_dir, attempt=arguments.attempt, node=this_node(), poll_s=arguments.poll_s).watch()
+    Watchdog(
+        run_dir=arguments.run_dir,
+        attempt=arguments.attempt,
+        node=this_node(),
+        poll_s=arguments.poll_s,
+        parent=arguments.parent,
+    ).watch()
 
 
 if __name__ == "__main__":

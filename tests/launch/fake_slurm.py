@@ -26,6 +26,9 @@ exit "${SRUN_CODE:-$code}"
 echo "scontrol $*" >>"$CALLS"
 case "$1 $2" in
     "show hostnames") echo node7 ;;
+    "show job") echo "JobId=41 JobName=run $(cat "$CALLS.state") BatchFlag=1" ;;
+    "requeue 41")
+        [ ! -e "$CALLS.state" ] || exit 1 ;;
     "show node") echo "NodeName=node7 NodeAddr=127.0.0.1 NodeHostName=x" ;;
 esac
 """,
@@ -53,6 +56,10 @@ class FakeSlurm:
         self.folder = folder
         for name, text in _PROGRAMS.items():
             self._program(folder / name, text)
+
+    def refuse_requeue(self, state: str) -> None:
+        """Let `scontrol requeue` fail from now on, and `scontrol show job` say this."""
+        (self.folder / "calls.state").write_text(state)
 
     def rank(self, text: str) -> Path:
         """A program to give as `python`: what each rank does."""

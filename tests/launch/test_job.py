@@ -128,6 +128,92 @@ def test_the_warning_before_the_time_limit_reaches_the_ranks(slurm: FakeSlurm, c
     assert events(config) == ["started", "told", "requeued"]
 
 
+@pytest.mark.parametrize(
+    ("signals", "queued"),
+    [
+        pytest.param([signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR1], True, id="warned_thrice"),
+        pytest.param([signal.SIGTERM, signal.SIGTERM, signal.SIGTERM], False, id="ended_thrice"),
+        pytest.param([signal.SIGTERM, signal.SIGUSR1], False, id="ended_then_warned"),
+        pytest.param([signal.SIGUSR1, signal.SIGTERM], False, id="warned_then_ended"),
+    ],
+)
+def test_ranks_are_waited_for_however_many_signals_come(
+    slurm: FakeSlurm, config: LaunchConfig, signals: list[signal.Signals], queued: bool
+) -> None:
+    slurm.rank('trap : USR1 TERM; for i in $(seq 60); do sleep 0.02; done; touch "$MCX_RUN_DIR/saved"; exit 75')
+    job = slurm.run(render(config, work_key="key"), signals=signals)
+    assert (config.run_dir / "saved").exists()
+    assert (job.code, REQUEUE in job.calls) == (75, queued), job.output
+    assert events(config)[-1] == ("requeued" if queued else "stopped")
+
+
+@pytest.mark.parametrize(
+    ("name", "queued"), [pytest.param("USR1", True, id="warned"), pytest.param("TERM", False, id="ended")]
+)
+def test_a_signal_before_there_are_ranks_keeps_them_from_starting(
+    slurm: FakeSlurm, config: LaunchConfig, name: str, queued: bool
+) -> None:
+    told = f'kill -{name} "$(cat "$MCX_RUN_DIR/script")"'  # by what runs before training
+    slurm.rank(f'if [ "$1" = tools/train.py ]; then touch "$MCX_RUN_DIR/trained"; else {told}; fi')
+    script = render(replace(config, preflight=True), work_key="key")
+    job = slurm.run(script.replace("\n", f"\necho $$ >{config.run_dir}/script\n", 1))
+    assert not (config.run_dir / "trained").exists()
+    assert (job.code, REQUEUE in job.calls) == (75, queued), job.output
+
+
+def test_a_rank_that_starts_after_the_warning_ends_at_once(slurm: FakeSlurm, config: LaunchConfig) -> None:
+    """The warning goes to the ranks that srun has started; it may still be starting them."""
+    slurm.rank('touch "$MCX_RUN_DIR/trained"')
+    ends = config.run_dir / "launch" / f"{config.job_name}.ends"
+    ends.mkdir(parents=True)
+    (ends / "41-0.told").touch()
+    job = slurm.run(render(config, work_key="key"))
+    assert not (config.run_dir / "trained").exists()
+    assert (job.code, job.calls) == (75, [REQUEUE])
+
+
+@pytest.mark.parametrize(
+    ("state", "is_back"),
+    [
+        ("JobState=PENDING Reason=None Requeue=1 Restarts=0", True),
+        ("JobState=REQUEUED Reason=None Requeue=1 Restarts=0", True),
+        ("JobState=COMPLETING Reason=None Requeue=1 Restarts=1", True),
+        ("JobState=COMPLETING Reason=None Requeue=1 Restarts=0", False),
+        ("JobState=RUNNING Reason=None Requeue=1 Restarts=0", False),
+    ],
+)
+def test_a_job_that_slurm_has_queued_already_has_not_failed(
+    slurm: FakeSlurm, config: LaunchConfig, state: str, is_back: bool
+) -> None:
+    """The lost rank's node is lost, and SLURM was quicker than the script."""
+    slurm.rank("exit 78")
+    slurm.refuse_requeue(state)
+    job = slurm.run(render(config, work_key="key"))
+    assert events(config) == ["started", "requeued"] + ["failed"] * (not is_back), job.output
+    assert (config.run_dir / "facts").exists() != is_back
+    assert job.code == 78
+
+
+def test_a_line_of_the_history_has_its_six_fields_whatever_is_told(slurm: FakeSlurm, config: LaunchConfig) -> None:
+    slurm.rank("exit 76")
+    (config.run_dir / "launch").mkdir()
+    (config.run_dir / "launch" / "bad_nodes.txt").write_text("node7\t2026-11-23T08:16:51Z\tclock: 9 s ahead\n")
+    slurm.run(render(config, work_key="key"))
+    lines = (config.run_dir / "launch" / f"{config.job_name}.history").read_text().splitlines()
+    assert [line.count("\t") for line in lines] == [5, 5]
+    assert "\ta bad node is kept out: node7 clock: 9 s ahead (rank 0" in lines[1]
+
+
+def test_a_job_that_slurm_itself_starts_again_and_again_ends(slurm: FakeSlurm, config: LaunchConfig) -> None:
+    """Its node is lost each time, so the script never comes to count."""
+    slurm.rank("exit 0")
+    assert slurm.run(render(config, work_key="key"), restarts=2).code == 0
+    job = slurm.run(render(config, work_key="key"), restarts=3)
+    assert (job.code, job.calls, events(config)[-1]) == (1, [], "failed")
+    assert "it was queued again 3 times, and restarts.max_requeues is 2" in job.output
+    assert (config.run_dir / "facts").exists()
+
+
 def test_ranks_that_end_their_work_when_warned_are_done(slurm: FakeSlurm, config: LaunchConfig) -> None:
     slurm.rank(TOLD.format(code=0))
     job = slurm.run(render(config, work_key="key"), signals=[signal.SIGUSR1])

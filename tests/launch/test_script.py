@@ -147,7 +147,7 @@ def test_training_has_a_preflight_before_it_and_a_watchdog_on_each_node() -> Non
     text = script(run_dir=Path("/runs/it's"))
     assert text.index('run "${preflight[@]}"') < text.index('run "${command[@]}"')
     assert "tools/preflight.py" in text
-    assert 'if [ "$LOCAL_RANK" = 0 ]; then eval "exec $MCX_WATCHDOG" & fi' in text
+    assert '(trap "" USR1 TERM && eval "exec $MCX_WATCHDOG --parent $$") &' in text
     line = next(line for line in text.splitlines() if line.startswith("export MCX_WATCHDOG="))
     words = line + """\neval "printf '%s\\\\n' $MCX_WATCHDOG\""""
     shown = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=True)

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from megatron_codex.exit_codes import ExitCode
-from megatron_codex.heartbeat import Heartbeat, heartbeat_path, read_heartbeats, write_heartbeat
+from megatron_codex.heartbeat import (
+    STACKS_SIGNAL,
+    Heartbeat,
+    heartbeat_path,
+    process_started,
+    read_heartbeats,
+    write_heartbeat,
+)
 from megatron_codex.launch.hang_report import Hang, Seen
+from megatron_codex.launch.watchdog import HangError, Watchdog
 from tests.parallel.jobs import base_job, metrics, write_data
 from tests.parallel.ranks import ROOT, TIMEOUT_S, end, start_ranks, train_jobs
 
@@ -135,3 +146,42 @@ def test_a_watchdog_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
     while Path(f"/proc/{started.stdout.strip()}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{started.stdout.strip()}").exists()
+
+
+def test_a_watchdog_whose_starter_is_gone_before_it_looks_ends(tmp_path: Path) -> None:
+    """A rank that ends at once: its watchdog, still being started, is given to init, which never ends."""
+    watchdog = f"{sys.executable} -m megatron_codex.launch.watchdog '{tmp_path}' --poll-s 0.05"
+    started = subprocess.run(
+        ["bash", "-c", f"(sleep 0.5 && exec {watchdog} --parent $$) >/dev/null 2>&1 & echo $!"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    process = Path(f"/proc/{started.stdout.strip()}")
+    deadline = time.monotonic() + 60
+    while process.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not process.exists()
+
+
+def test_a_hang_is_reported_though_the_heartbeats_directory_was_removed(tmp_path: Path) -> None:
+    sleeper = subprocess.Popen(["sleep", "600"])
+    try:
+        beat = _beat(0, pid=sleeper.pid, process_started=process_started(sleeper.pid), world_size=1, node="node0")
+        beat = replace(beat, hang_timeout_s=0.5)
+        path = heartbeat_path(tmp_path, 0)
+        path.parent.mkdir()
+        with path.open("wb") as handle:
+            write_heartbeat(handle.fileno(), beat)
+        watchdog = Watchdog(run_dir=tmp_path, attempt="8-0", node="node0", poll_s=0.05)
+        remover = threading.Timer(0.2, lambda: shutil.rmtree(path.parent))
+        remover.start()
+        with pytest.raises(HangError, match="behind: rank 0"):
+            watchdog.watch()
+        remover.join()
+        assert sleeper.wait(timeout=30) == -STACKS_SIGNAL  # a rank's handler would have written its stacks
+    finally:
+        sleeper.kill()
+        sleeper.wait()
