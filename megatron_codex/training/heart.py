@@ -8,6 +8,7 @@ watchdog has found a hang, the thread ends this process, which its main thread i
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import sys
 import threading
@@ -32,6 +33,8 @@ from megatron_codex.heartbeat import (
 )
 from megatron_codex.parallel.collective_calls import CollectiveCalls
 
+_logger = logging.getLogger(__name__)
+
 _WRITE_S = 0.5
 _LOOK_AFTER_S = 5.0
 """Without a change for so long, the thread looks for the watchdog's verdict: a hang has none."""
@@ -53,7 +56,9 @@ class Heart:
         self._run_dir, self._rank, self._calls = run_dir, rank, calls
         self._world_size = world_size
         self._limits = {"hang_timeout_s": hang_timeout_s, "start_timeout_s": start_timeout_s}
+        self._path = heartbeat_path(run_dir, rank)
         self._state = (0, STARTING)
+        self._complained = False
         self._ended = threading.Event()
 
     def beat(self, *, step: int, phase: str) -> None:
@@ -66,16 +71,12 @@ class Heart:
         return self._sign(*self._state, since=0.0).place
 
     def __enter__(self) -> Self:
-        path = heartbeat_path(self._run_dir, self._rank)
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._attempt, self._node, self._pid = this_attempt(), this_node(), os.getpid()
         self._verdict = verdict_path(self._run_dir, self._attempt)
         if self._rank == 0:  # of an earlier start without a number, as those by hand are
             self._verdict.unlink(missing_ok=True)
         self._started = process_started(self._pid) or ""
-        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
-        self._stacks = stacks_path(self._run_dir, self._rank).open("w", encoding="utf-8")
-        faulthandler.register(STACKS_SIGNAL, file=self._stacks, all_threads=True)
+        self._open()
         self._thread = threading.Thread(target=self._write, name="heartbeat", daemon=True)
         self._thread.start()
         return self
@@ -85,10 +86,42 @@ class Heart:
     ) -> None:
         self._ended.set()
         self._thread.join()
+        self._say(self._sign(self._state[0], ENDED, since=time.time()))
         faulthandler.unregister(STACKS_SIGNAL)
         self._stacks.close()
-        write_heartbeat(self._descriptor, self._sign(self._state[0], ENDED, since=time.time()))
         os.close(self._descriptor)
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._stacks = stacks_path(self._run_dir, self._rank).open("w", encoding="utf-8")
+        faulthandler.register(STACKS_SIGNAL, file=self._stacks, all_threads=True)
+        self._descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o644)
+
+    def _say(self, sign: Heartbeat) -> None:
+        """Write it; into a new file where the old one is gone: the watchdog would take silence for a hang. That it
+        cannot be written does not end a run."""
+        try:
+            if not self._is_in_place():
+                before, stacks = self._descriptor, self._stacks
+                self._open()
+                stacks.close()
+                os.close(before)
+            write_heartbeat(self._descriptor, sign)
+            self._complained = False
+        except OSError as error:
+            if not self._complained:
+                _logger.warning(
+                    "%s: no sign of life can be written (%s); the watchdog will take this rank for a hung one",
+                    self._path,
+                    error.strerror,
+                )
+            self._complained = True
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return False
 
     def _sign(self, step: int, phase: str, *, since: float) -> Heartbeat:
         call = self._calls.current
@@ -115,7 +148,7 @@ class Heart:
             seen = (self._state, self._calls.current, sum(list(self._calls.counts.values())))
             if seen != last:
                 last, changed_at = seen, time.monotonic()
-                write_heartbeat(self._descriptor, self._sign(*self._state, since=time.time()))
+                self._say(self._sign(*self._state, since=time.time()))
             elif time.monotonic() - changed_at > _LOOK_AFTER_S and self._verdict.exists():
                 print(f"rank {self._rank}: ended, for the watchdog found a hang", file=sys.stderr, flush=True)
                 os._exit(ExitCode.HANG)
