@@ -10,6 +10,7 @@ No import of torch here: setup.py asks before anything is installed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -126,6 +127,14 @@ def headers() -> list[Path]:
     return [*sorted(path for folder in folders for path in folder.rglob("*.h")), Path(__file__)]
 
 
+def mark() -> str:
+    """What a library of these sources has in it, so that one of others is known before it is loaded."""
+    found = hashlib.sha256()
+    for path in (*kernel_sources(), *binding_sources(), *headers()):
+        found.update(f"{path.relative_to(CSRC)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return f"megatron_codex kernels of sources {found.hexdigest()}"
+
+
 def build(
     library: Path, tools: Tools, *, workspace: Path, archs: Sequence[str], jobs: int | None = None
 ) -> list[Usage]:
@@ -136,6 +145,7 @@ def build(
         bindings = [pool.submit(compile_binding, path, tools.torch, workspace) for path in binding_sources()]
         compiled = [future.result() for future in kernels]
         objects = [path for path, _ in compiled] + [future.result() for future in bindings]
+    objects.append(compile_mark(workspace))
     link(library, objects, tools)
     return [usage for _, usages in compiled for usage in usages]
 
@@ -170,6 +180,14 @@ def compile_binding(source: Path, torch: Path, workspace: Path, options: Sequenc
     command = [os.environ.get("CXX", "g++"), "-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden"]
     command += [f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "-isystem", str(torch / "include"), *options]
     _run([*command, "-c", str(source), "-o", str(target)], source)
+    return target
+
+
+def compile_mark(workspace: Path) -> Path:
+    """The object that holds mark()."""
+    source, target = workspace / "mark.c", workspace / "mark.o"
+    source.write_text(f'__attribute__((used)) const char codex_mark[] = "{mark()}";\n')
+    _run([os.environ.get("CC", "gcc"), "-fPIC", "-c", str(source), "-o", str(target)], source)
     return target
 
 

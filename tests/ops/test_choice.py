@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,13 +60,30 @@ def test_with_the_cuda_library_every_operation_has_a_kernel(monkeypatch: pytest.
 
 def test_a_library_that_does_not_load_is_a_reason(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("library") / "_cuda.so"
-    path.write_bytes(b"no library")
+    path.write_bytes(b"no library, but a file with " + cuda_library._mark().encode())
     cuda_library.why_missing.cache_clear()
     try:
         assert str(cuda_library.why_missing(path)).startswith("it does not load (")
         assert str(cuda_library.why_missing(path.with_name("absent.so"))).startswith("it was not built")
     finally:
         cuda_library.why_missing.cache_clear()
+
+
+def test_a_library_of_other_sources_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    def not_loaded(path: Path) -> None:
+        raise AssertionError("was loaded")
+
+    request.addfinalizer(cuda_library.why_missing.cache_clear)
+    monkeypatch.setattr(torch.ops, "load_library", not_loaded)
+    path = tmp_path / "_cuda.so"
+    path.write_bytes(b"of yesterday")
+    assert str(cuda_library.why_missing(path)).startswith("it was built from other sources than csrc has: MCX_BUILD_")
+    cuda_library.why_missing.cache_clear()
+    monkeypatch.setattr(cuda_library, "BUILDER", tmp_path / "absent.py")  # installed from a wheel
+    with pytest.raises(AssertionError, match="was loaded"):
+        cuda_library.why_missing(path)
 
 
 def test_the_command_prints_every_operation(

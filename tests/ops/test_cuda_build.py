@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,27 @@ def test_a_compilers_error_is_one_line(tmp_path: Path) -> None:
     broken.write_text("#error not this one\n")
     with pytest.raises(build_cuda.BuildError, match=r"^broken\.cc: .* failed: .*not this one"):
         build_cuda.compile_binding(broken, Path(torch.__file__).parent, tmp_path)
+
+
+def test_the_mark_is_of_every_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = build_cuda.mark()
+    shutil.copytree(build_cuda.CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("cpu", "sandbox", "tracing"))
+    monkeypatch.setattr(build_cuda, "CSRC", tmp_path / "csrc")
+    monkeypatch.setattr(build_cuda, "__file__", str(tmp_path / "csrc/build_cuda.py"))
+    assert build_cuda.mark() == before
+    seen = {before}
+    for name in (
+        "kernels/flat_adam.cu",
+        "kernels/flat_adam.h",
+        "bindings/checked.h",
+        "common/reduce.h",
+        "build_cuda.py",
+    ):
+        with (tmp_path / "csrc" / name).open("a") as handle:
+            handle.write("\n")
+        seen.add(build_cuda.mark())
+    assert len(seen) == 1 + 5
+    assert build_cuda.mark().encode() in build_cuda.compile_mark(tmp_path).read_bytes()
 
 
 def test_architectures_are_kept_in_order() -> None:
