@@ -33,7 +33,10 @@ def head_loss(
     tp_group: dist.ProcessGroup,
     cross_entropy: CrossEntropy,
 ) -> Tensor:
-    """Loss of each position, [B, S] fp32; 0 where the mask is 0. loss_mask_BS: None where all positions count."""
+    """Loss of each position, [B, S] fp32; 0 where the mask is 0, NaN for a label that is no token of the vocabulary.
+
+    loss_mask_BS: None where all positions count.
+    """
     # Backwards both sum the hidden states' gradient over the vocabulary's shards.
     if sequence_parallel:
         hidden_SBH = gather_from_sequence_parallel_region(hidden_SBH, group=tp_group)
@@ -57,6 +60,8 @@ def head_loss(
         tp_group=tp_group if tp_group.size() > 1 else None,
         parts=cross_entropy,
     )
+    # No rank has such a label: to each it is another's, and the loss would be that of a token without a logit.
+    losses_N = losses_N.masked_fill((labels_N < 0) | (labels_N >= true_vocab_size), torch.nan)
     if rows_N is not None:
         losses_N = losses_N.new_zeros(labels_BS.numel()).index_copy(0, rows_N, losses_N)
     return losses_N.view(labels_BS.t().shape).t()

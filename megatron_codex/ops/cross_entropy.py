@@ -21,16 +21,37 @@ from torch import Tensor
 from megatron_codex.ops import reference, rows
 from megatron_codex.ops.registered import register, wide, wide_dtype
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+
 
 def cross_entropy(
     logits_NV: Tensor, labels_N: Tensor, *, loss_mask_N: Tensor | None = None, num_columns: int | None = None
 ) -> Tensor:
     """-log p(label) of each row, fp32, 0 where the mask is; NaN for a label that is no column. Differentiable.
 
-    num_columns: columns that are not padding; none: all. loss_mask_N: bool; rows that do not count are not read.
+    labels_N: of any integer type. num_columns: columns that are not padding; none: all. loss_mask_N: bool; rows that do
+    not count are not read.
+
+    Raises: ValueError for shapes and types that do not fit.
     """
-    columns = logits_NV.shape[1] if num_columns is None else num_columns
-    return _cross_entropy(logits_NV, labels_N, loss_mask_N, columns)[0]
+    columns = logits_NV.shape[-1] if num_columns is None else num_columns
+    _check(logits_NV, labels_N, loss_mask_N, columns)
+    mask_N = None if loss_mask_N is None else loss_mask_N.contiguous()
+    return _cross_entropy(logits_NV, labels_N.long().contiguous(), mask_N, columns)[0]
+
+
+def _check(logits_NV: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, num_columns: int) -> None:
+    if logits_NV.dim() != 2:
+        raise ValueError(f"cross_entropy: logits must be a matrix; their shape is {tuple(logits_NV.shape)}")
+    num_rows, padded = logits_NV.shape
+    if labels_N.shape != (num_rows,) or labels_N.dtype not in _INTEGERS:
+        given = f"{labels_N.dtype} {tuple(labels_N.shape)}"
+        raise ValueError(f"cross_entropy: labels must be integers, one for each of {num_rows} rows; they are {given}")
+    if loss_mask_N is not None and (loss_mask_N.shape != (num_rows,) or loss_mask_N.dtype != torch.bool):
+        given = f"{loss_mask_N.dtype} {tuple(loss_mask_N.shape)}"
+        raise ValueError(f"cross_entropy: loss_mask must be bool, one for each of {num_rows} rows; it is {given}")
+    if not 0 <= num_columns <= padded:
+        raise ValueError(f"cross_entropy: num_columns must be from 0 to the logits' {padded}; it is {num_columns}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +162,8 @@ def _with_whole_rows(logits_NV: Tensor) -> Tensor:
 
 
 def _whole(logits_NV: Tensor, labels_N: Tensor, loss_mask_N: Tensor | None, num_columns: int) -> tuple[Tensor, Tensor]:
+    if logits_NV.is_cuda:  # whose kernel takes no gaps between rows
+        logits_NV = logits_NV.contiguous()
     largest_N, sums_2N = _ce_pieces(logits_NV, labels_N, loss_mask_N, num_columns)
     losses_N, log_sums_N = _ce_loss(largest_N, sums_2N, labels_N, loss_mask_N, num_columns)
     return losses_N, log_sums_N

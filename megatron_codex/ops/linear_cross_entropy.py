@@ -86,4 +86,4 @@ def linear_cross_entropy(
     tp_group: the ranks that share the vocabulary; None: this one has all of it.
     parts: whose row-wise functions; ops/choice.py chooses.
     """
-    return _LinearCrossEntropy.apply(hidden_NH, weight_VH, labels_N, true_columns, tp_group, parts)
+    return _LinearCrossEntropy.apply(hidden_NH, weight_VH, labels_N.long(), true_columns, tp_group, parts)

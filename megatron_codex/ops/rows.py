@@ -172,4 +172,5 @@ def _labels_and_floats(rows: Tensor, labels_N: Tensor, *floats: Tensor) -> tuple
 
 
 def _as_rows(x: Tensor) -> tuple[int, str, int, int, int]:
-    return _matrix(x.view(-1, x.shape[-1]) if x.dim() != 2 else x)
+    columns = x.shape[-1] if x.dim() else 1
+    return _matrix(x if x.dim() == 2 else x.view(x.numel() // max(1, columns), columns))  # -1 is ambiguous for none

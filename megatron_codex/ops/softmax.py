@@ -20,8 +20,25 @@ from megatron_codex.ops.registered import register
 def causal_softmax(
     scores_BAQK: Tensor, *, left_padding_B: Tensor | None = None, first_key: int = 0, window: int = 0, scale: float
 ) -> Tensor:
-    """softmax(scale * score) over the keys seen, 0 elsewhere; the dtype of the scores. left_padding_B: int32."""
-    return _causal_softmax(scores_BAQK, left_padding_B, first_key, window, scale)
+    """softmax(scale * score) over the keys seen, 0 elsewhere; the dtype of the scores. left_padding_B: of integers.
+
+    Raises: ValueError for shapes that do not fit.
+    """
+    _check(scores_BAQK, left_padding_B, first_key, window)
+    padding_B = None if left_padding_B is None else left_padding_B.to(torch.int32)
+    return _causal_softmax(scores_BAQK, padding_B, first_key, window, scale)
+
+
+def _check(scores_BAQK: Tensor, left_padding_B: Tensor | None, first_key: int, window: int) -> None:
+    if scores_BAQK.dim() != 4:
+        given = tuple(scores_BAQK.shape)
+        raise ValueError(f"causal_softmax: scores must be [samples, heads, queries, keys]; their shape is {given}")
+    for name, value in (("first_key", first_key), ("window", window)):
+        if value < 0:
+            raise ValueError(f"causal_softmax: {name} must be 0 or more; it is {value}")
+    if left_padding_B is not None and left_padding_B.shape != scores_BAQK.shape[:1]:
+        rule = f"left_padding must be one for each of {len(scores_BAQK)} samples"
+        raise ValueError(f"causal_softmax: {rule}; it is {tuple(left_padding_B.shape)}")
 
 
 def _forward(scores_BAQK: Tensor, left_padding_B: Tensor | None, first_key: int, window: int, scale: float) -> Tensor:

@@ -59,7 +59,7 @@ class StepBatch:
     num_padding: int
     """Positions of this rank's share that hold no document."""
     largest_token: int
-    """Largest token id of this rank's share, labels included."""
+    """Largest token id of this rank's share, labels included; a negative one counts as beyond every vocabulary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class GlobalBatches:
             num_positions=self.global_batch_size * seq_length,
             num_loss_tokens=sum(batch.num_loss_tokens for batch in batches),
             num_padding=sum(_num_padding(batch) for batch in batches),
-            largest_token=max(int(max(batch.tokens.max(), batch.labels.max())) for batch in batches),
+            largest_token=max(_largest(ids) for batch in batches for ids in (batch.tokens, batch.labels)),
         )
 
     def _without_rows_beyond_the_end(self, batch: Batch, positions: Sequence[int]) -> Batch:
@@ -165,6 +165,10 @@ def run_order(source: SampleSource, *, seed: int, grouped_into: int | None = Non
 
 def _num_padding(batch: Batch) -> int:
     return 0 if batch.document_ids is None else int(np.count_nonzero(batch.document_ids == PADDING_DOCUMENT))
+
+
+def _largest(ids: NDArray[np.int64]) -> int:
+    return int(ids.view(np.uint64).max())
 
 
 def _round_up(value: int, multiple: int) -> int:

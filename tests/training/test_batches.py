@@ -132,6 +132,16 @@ def test_largest_token_counts_labels_too() -> None:
     assert _batches().at(2).largest_token == 10
 
 
+@pytest.mark.parametrize("name", ["tokens", "labels"])
+def test_a_negative_token_is_beyond_every_vocabulary(name: str) -> None:
+    class Damaged(_Source):
+        def batch(self, indices: Sequence[int], *, seq_length: int) -> Batch:
+            made = super().batch(indices, seq_length=seq_length)
+            return replace(made, **{name: np.where(made.tokens == 3, -7, made.tokens)})
+
+    assert _batches(source=Damaged()).at(0).largest_token > 1 << 62
+
+
 def test_left_padding_alone_goes_to_attention_where_it_is_asked_for() -> None:
     class Padded(_Source):
         def batch(self, indices: Sequence[int], *, seq_length: int) -> Batch:
