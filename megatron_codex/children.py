@@ -1,6 +1,6 @@
-"""Processes that this one has started and that belong together, waited for until all, or a first bad one, have ended.
+"""Processes that belong together: started, and waited for until all, or a first bad one, have ended.
 
-In: processes. Out: how they ended, named by the first that ended badly. A signal that asks this process to stop is
+In: a command. Out: how they ended, named by the first that ended badly. A signal that asks this process to stop is
 handed on to them: a launcher in front of ranks is stopped as the ranks are. They save and end, and it ends with their
 code.
 """
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -36,13 +36,18 @@ class Ended:
     """Whether a signal was handed on to them."""
 
 
-def wait_for(processes: Sequence[subprocess.Popen[bytes]], *, name: str) -> Ended:
-    """Wait until all have ended; or one badly, and the others had time to say why. Ends what is left.
+def run_together(command: Sequence[str], *, environments: Sequence[Mapping[str, str]], name: str) -> Ended:
+    """Run a command once in each environment, until all have ended; or one badly, and the others had time to say why.
 
     name: what one of them is, for people: with its number where there are several.
     """
-    with _handing_on(processes) as was_told:
+    processes: list[subprocess.Popen[bytes]] = []
+    with _handing_on(processes) as told:
         try:
+            with _interrupt_later():
+                for environment in environments:
+                    processes.append(subprocess.Popen(command, env=environment))
+                    _send(processes[-1:], told)  # what came while it was being started
             first, code = _first_bad(processes)
         finally:
             for process in processes:
@@ -51,7 +56,7 @@ def wait_for(processes: Sequence[subprocess.Popen[bytes]], *, name: str) -> Ende
             for process in processes:
                 process.wait()
         who = name if len(processes) == 1 else f"{name} {first} of {len(processes)}"
-        return _ended(code, who, several=len(processes) > 1, told=was_told())
+        return _ended(code, who, several=len(processes) > 1, told=bool(told))
 
 
 def _first_bad(processes: Sequence[subprocess.Popen[bytes]]) -> tuple[int, int]:
@@ -91,23 +96,44 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-@contextmanager
-def _handing_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[Callable[[], bool]]:
-    """Within the block signals are handed on; gives a function that says whether one was."""
-    told: list[int] = []
-
-    def hand_on(number: int, frame: Any) -> None:
-        told.append(number)
-        for process in processes:
+def _send(processes: Sequence[subprocess.Popen[bytes]], numbers: Sequence[int]) -> None:
+    for process in processes:
+        for number in numbers:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
 
+
+@contextmanager
+def _handing_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[Sequence[int]]:
+    """Within the block signals are handed on to whatever is in the list; gives those that were."""
+    told: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # Python hands signals to that one only
-        yield lambda: False
+        yield told
         return
+
+    def hand_on(number: int, frame: Any) -> None:
+        told.append(number)
+        _send(processes, [number])
+
     before = {number: signal.signal(number, hand_on) for number in HANDED_ON}
     try:
-        yield lambda: bool(told)
+        yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: of a process that is just being started nobody would know."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from megatron_codex.children import Ended, wait_for
+from megatron_codex.children import Ended, run_together
 from megatron_codex.config.launch import LaunchConfig
 from megatron_codex.config.load import save_config
 from megatron_codex.errors import InputError
@@ -141,7 +141,7 @@ def _run(config: LaunchConfig, command: Sequence[str], run_ranks: RunRanks) -> E
     if num_ranks > 1 and launched is None:
         return run_ranks(num_ranks, command)
     name = config.command if launched is None else config.launcher
-    return wait_for([subprocess.Popen(launched or command)], name=name)
+    return run_together(launched or command, environments=[os.environ], name=name)
 
 
 def _set_environment(config: LaunchConfig) -> None:

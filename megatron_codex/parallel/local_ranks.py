@@ -6,12 +6,11 @@ In: a command. Out: it runs once for each rank, in the environment that torchrun
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 
 import torch
 
-from megatron_codex.children import Ended, wait_for
+from megatron_codex.children import Ended, run_together
 
 
 def run_local_ranks(num_ranks: int, command: Sequence[str]) -> Ended:
@@ -25,14 +24,5 @@ def run_local_ranks(num_ranks: int, command: Sequence[str]) -> Ended:
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     environment.setdefault("OMP_NUM_THREADS", "1")  # ranks share the cores
-    ranks: list[subprocess.Popen[bytes]] = []
-    try:
-        for rank in range(num_ranks):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            ranks.append(subprocess.Popen(command, env=environment | own))
-    except BaseException:
-        for process in ranks:
-            process.kill()
-            process.wait()
-        raise
-    return wait_for(ranks, name="rank")
+    each = [environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_ranks)]
+    return run_together(command, environments=each, name="rank")

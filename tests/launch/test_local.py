@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_codex.children import Ended, wait_for
+from megatron_codex.children import Ended, run_together
 from megatron_codex.config.launch import LaunchConfig, ResourcesConfig, RestartsConfig, StatusConfig
 from megatron_codex.errors import InputError
 from megatron_codex.exit_codes import ExitCode
@@ -58,8 +58,8 @@ def launch(tmp_path: Path, rank: str, **values: object) -> LaunchConfig:
 
 def ranks(num_ranks: int, command: Sequence[str]) -> Ended:
     """As parallel/local_ranks.py, whose import takes seconds."""
-    started = [subprocess.Popen(command, env={**os.environ, "RANK": str(rank)}) for rank in range(num_ranks)]
-    return wait_for(started, name="rank")
+    each = [{**os.environ, "RANK": str(rank)} for rank in range(num_ranks)]
+    return run_together(command, environments=each, name="rank")
 
 
 def events(config: LaunchConfig) -> list[list[str]]:
@@ -164,7 +164,7 @@ def test_a_signal_to_the_launcher_is_the_ranks_and_two_launches_do_not_meet(tmp_
 
 
 def test_ctrl_c_ends_the_ranks_and_is_no_failure(tmp_path: Path) -> None:
-    with launched(tmp_path, "trap '' INT; echo $$ >$RUN/pid; touch $RUN/up; exec sleep 300") as (config, process):
+    with launched(tmp_path, "trap '' INT; echo $$ >$RUN/pid; touch $RUN/up; exec sleep 60") as (config, process):
         os.killpg(process.pid, signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, error
