@@ -8,7 +8,7 @@ mkdir -p "$launch_dir/$name.ends" "$done_dir"
 tell() {
     local now
     set -- "$1" "${2//[$'\t\n']/ }"
-    now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+    TZ=UTC printf -v now '%(%Y-%m-%dT%H:%M:%SZ)T' -1 # by the shell: SLURM's signals end whatever it starts
     printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$now" "$job" "$task" "$restarts" "$1" "${2:-}" >>"$launch_dir/$name.history"
     echo "== $now $1${2:+: $2}"
 }
@@ -39,13 +39,14 @@ stopped() {
 back() {
     [ "$restarts" -lt "$max_requeues" ] || fail "$1" "$2; it was queued again $restarts times, which is the most"
     tell requeued "$2"
+    # SLURM now ends this script and what it has started, by SIGTERM, then by SIGKILL: what is still to be known is found
+    # out before, and what is still to be done is done again until it was. Nodes can be kept out of a waiting job only.
+    local tries bad=""
+    [ ! -f "$bad_nodes" ] || bad=$(cut -f1 "$bad_nodes" | cut -d' ' -f1 | sort -u | paste -sd,)
     if ! scontrol requeue "$job" && ! is_queued; then
         [ "$told" != TERM ] || stopped "$1"
         fail "$1" "$2; and SLURM does not queue it again"
     fi
-    # SLURM now ends this script by SIGTERM, then by SIGKILL. Nodes can be kept out of a waiting job only, so in between.
-    local tries bad=""
-    [ ! -f "$bad_nodes" ] || bad=$(cut -f1 "$bad_nodes" | cut -d' ' -f1 | sort -u | paste -sd,)
     for tries in $(seq 20); do
         if [ -z "$bad" ] || scontrol update JobId="$job" ExcNodeList="${exclude:+$exclude,}$bad"; then break; fi
         sleep 0.5
