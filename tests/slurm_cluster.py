@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,10 @@ import pytest
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "setpriv")
 _START_S = 60.0
+_END_S = 20.0
+_MOST_JOBS = 20_000
+"""Jobs that have ports of their own (launch/script.py). The clusters of a machine share its ports, so each begins to
+count elsewhere."""
 _FOUND_IN = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 
 
@@ -85,7 +90,7 @@ def running_cluster(
         _wait_for(cluster, lambda: _nodes_in_state(conf, "idle") == num_nodes)
         yield cluster
     finally:
-        subprocess.run(["scancel", f"--user={os.getuid()}"], env=_environment(conf), check=False, timeout=30)
+        _end_jobs(conf)
         for daemon in reversed(daemons.values()):
             daemon.terminate()
             try:
@@ -93,6 +98,19 @@ def running_cluster(
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+
+
+def _end_jobs(conf: Path) -> None:
+    """Cancel all jobs and see them end: what a daemon no longer watches would run on."""
+    environment, user = _environment(conf), f"--user={os.getuid()}"
+    subprocess.run(["scancel", user], env=environment, check=False, timeout=30)
+    deadline = time.monotonic() + _END_S
+    while time.monotonic() < deadline:
+        asked = ["squeue", "--noheader", user]
+        left = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False, timeout=30)
+        if left.returncode or not left.stdout.strip():
+            return
+        time.sleep(0.2)
 
 
 def start_node(cluster: SlurmCluster, name: str) -> subprocess.Popen[bytes]:
@@ -155,6 +173,7 @@ def _configuration(folder: Path, addresses: dict[str, str], *, cpus: int, memory
 ClusterName=tests
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={controller}
+FirstJobId={random.randrange(1, _MOST_JOBS)}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 SlurmUser={user}

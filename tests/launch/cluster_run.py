@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,12 @@ class ClusterRun:
     training: dict[str, Any] = field(default_factory=dict)
     launch: dict[str, Any] = field(default_factory=dict)
     plant: str = ""
+    _before: int = 0
+    """Lines of the history when it was put into the queue."""
 
     def submit(self) -> None:
         """Put it into the queue."""
+        self._before = len(self.history())
         training = {"output_dir": str(self.output), "train_iters": self.steps, "eval_interval": 0, "save_interval": 25}
         model = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
         job = base_job(self.data, training=training | self.training, model=model)
@@ -96,6 +100,10 @@ class ClusterRun:
         """What its jobs have printed."""
         return "".join(path.read_text(errors="replace") for path in sorted((self.output / "launch").glob("*.out")))
 
+    def written_at(self, *names: str) -> float:
+        """When a file of the run was written last, seconds of the Unix clock."""
+        return self.output.joinpath(*names).stat().st_mtime
+
     def beat(self, rank: int) -> Heartbeat | None:
         """A rank's last sign of life."""
         try:
@@ -122,13 +130,31 @@ class ClusterRun:
 
         wait_for("a restart", is_training)
 
-    def wait_for_event(self, event: str) -> list[str]:
-        """Until the job's history has it; its line."""
-        return wait_for(event, lambda: next((line for line in self.history() if line[4] == event), None))  # type: ignore[no-any-return]
+    def wait_for_event(self, event: str, *, timeout_s: float = WAIT_S) -> list[str]:
+        """Until the job's history since `submit` has it; its line. Not beyond a failure for good."""
+
+        def reached() -> list[str] | None:
+            found = {line[4]: line for line in reversed(self.history()[self._before :])}
+            assert event in found or "failed" not in found, f"{self.output.name} failed: {found['failed'][5]}"
+            return found.get(event)
+
+        return wait_for(event, reached, timeout_s=timeout_s)  # type: ignore[no-any-return]
 
     def resumed_at(self) -> list[int]:
         """Steps of the checkpoints that the job's starts have continued from."""
         return [int(step) for step in re.findall(r"continuing from .*/step_(\d+)", self.log())]
+
+
+def processes_of_run(run: ClusterRun, word: str) -> list[int]:
+    """Numbers of the processes of a run that have this word among those of their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdecimal() and word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                of_run = f"MCX_RUN_DIR={run.output}".encode()
+                if of_run in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
 
 
 def processes_of_node(node: str) -> list[int]:

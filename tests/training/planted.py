@@ -5,9 +5,10 @@ A plant is {"kind": ..., "rank": ..., "steps": [...]}, steps counted from 1.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -25,7 +26,7 @@ def planted(plant: Mapping[str, Any] | None) -> Iterator[None]:
     if plant is None or plant["rank"] != dist.get_rank():
         yield
         return
-    with {"unreadable": _unreadable, "bad_gradient": _bad_gradient, "slow": _slow}[plant["kind"]](plant):
+    with FAULTS[plant["kind"]](plant):
         yield
 
 
@@ -37,6 +38,27 @@ def _unreadable(plant: Mapping[str, Any]) -> Iterator[None]:
     def at(batches: GlobalBatches, step: int) -> Any:
         if step + 1 in plant["steps"]:
             raise OSError(5, "Input/output error", "/data/code.bin")
+        return read(batches, step)
+
+    with patch.object(GlobalBatches, "at", at):
+        yield
+
+
+@contextmanager
+def _read_only(plant: Mapping[str, Any]) -> Iterator[None]:
+    """This rank may read, and write nowhere. (A test that runs as root may write anywhere.)"""
+    with patch.object(os, "access", lambda path, mode: not mode & os.W_OK):
+        yield
+
+
+@contextmanager
+def _raises(plant: Mapping[str, Any]) -> Iterator[None]:
+    """In these steps the program itself has a fault."""
+    read = GlobalBatches.at
+
+    def at(batches: GlobalBatches, step: int) -> Any:
+        if step + 1 in plant["steps"]:
+            raise KeyError("planted")
         return read(batches, step)
 
     with patch.object(GlobalBatches, "at", at):
@@ -85,3 +107,13 @@ def _bad_gradient(plant: Mapping[str, Any]) -> Iterator[None]:
 
     with patch.object(loop, "train_step", watched_step), patch.object(run, "build_engine", build):
         yield
+
+
+FAULTS: Mapping[str, Callable[[Mapping[str, Any]], AbstractContextManager[None]]] = {
+    "unreadable": _unreadable,
+    "bad_gradient": _bad_gradient,
+    "slow": _slow,
+    "raises": _raises,
+    "read_only": _read_only,
+}
+"""Kind -> the fault, which lasts as long as its block."""
