@@ -12,6 +12,8 @@
 // Registers a thread, at most (budgets.json): causal_softmax 40, causal_softmax_gradient 48.
 #include "causal_softmax.h"
 
+#include <initializer_list>
+
 #include "../common/exponentials.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
@@ -108,14 +110,25 @@ __global__ void __launch_bounds__(kSoftmaxThreads)
   }
 }
 
-static bool fits(int64_t batch_size, const Band& band) {
-  if (batch_size < 0 || band.num_heads < 0 || band.num_queries < 0 || band.num_keys < 0 || band.window < 0)
-    return false;
-  if (batch_size > INT32_MAX || band.num_heads > INT32_MAX || band.num_queries > INT32_MAX ||
-      band.num_keys > INT32_MAX || batch_size * band.num_heads > INT32_MAX || band.first_key > INT32_MAX ||
-      band.first_key < -int64_t{INT32_MAX})
-    return false;
-  return batch_size * band.num_heads * band.num_queries <= INT32_MAX;
+// Completes the band by the number of its rows. CODEX_BAD_SIZE where a size is out of its limits.
+static int count_rows(int64_t batch_size, Band& band) {
+  for (const int64_t size : {batch_size, band.num_heads, band.num_queries, band.num_keys})
+    if (size < 0 || size > INT32_MAX) return CODEX_BAD_SIZE;
+  if (band.window < 0 || band.first_key > INT32_MAX || band.first_key < -int64_t{INT32_MAX}) return CODEX_BAD_SIZE;
+  if (batch_size * band.num_heads > INT32_MAX) return CODEX_BAD_SIZE;
+  band.num_rows = batch_size * band.num_heads * band.num_queries;
+  return band.num_rows <= INT32_MAX ? CODEX_OK : CODEX_BAD_SIZE;
+}
+
+// What both entry points do: checks, and then launch_rows(Of<T>{}, band), where there are rows with keys.
+template <class Launch>
+static int over_rows(int64_t batch_size, Band band, int dtype, Launch launch_rows) {
+  return by_dtype(dtype, [&](auto of) -> int {
+    if (const int status = count_rows(batch_size, band)) return status;
+    if (band.num_rows == 0 || band.num_keys == 0) return CODEX_OK;
+    if (!aligned(band.left_padding, sizeof(int32_t))) return CODEX_BAD_POINTER;
+    return launch_rows(of, band);
+  });
 }
 
 }  // namespace codex
@@ -124,15 +137,11 @@ int codex_causal_softmax(const void* scores, void* probabilities, const int32_t*
                          int64_t num_heads, int64_t num_queries, int64_t num_keys, int64_t first_key, int64_t window,
                          float scale, int dtype, void* stream) {
   using namespace codex;
-  return by_dtype(dtype, [=](auto of) -> int {
+  const Band given{left_padding, 0, num_heads, num_queries, num_keys, first_key, window};
+  return over_rows(batch_size, given, dtype, [=](auto of, const Band& band) -> int {
     using T = typename decltype(of)::Type;
     constexpr int kWide = kVectorBytes / sizeof(T);
-    Band band{left_padding, 0, num_heads, num_queries, num_keys, first_key, window};
-    if (!fits(batch_size, band)) return CODEX_BAD_SIZE;
-    band.num_rows = batch_size * num_heads * num_queries;
-    if (band.num_rows == 0 || num_keys == 0) return CODEX_OK;
     if (const int status = check_pointers<T>(scores, probabilities)) return status;
-    if (!aligned(left_padding, sizeof(int32_t))) return CODEX_BAD_POINTER;
     const bool vectors = takes_vectors<T>(num_keys, scores, probabilities);
     return launch(vectors ? causal_softmax<T, kWide> : causal_softmax<T, 1>,
                   {ceil_div(band.num_rows, kSoftmaxRows), kSoftmaxThreads, 0, stream}, static_cast<const T*>(scores),
@@ -145,15 +154,11 @@ int codex_causal_softmax_gradient(const void* probabilities, const void* gradien
                                   int64_t num_queries, int64_t num_keys, int64_t first_key, int64_t window, float scale,
                                   int dtype, void* stream) {
   using namespace codex;
-  return by_dtype(dtype, [=](auto of) -> int {
+  const Band given{left_padding, 0, num_heads, num_queries, num_keys, first_key, window};
+  return over_rows(batch_size, given, dtype, [=](auto of, const Band& band) -> int {
     using T = typename decltype(of)::Type;
     constexpr int kWide = kVectorBytes / sizeof(T);
-    Band band{left_padding, 0, num_heads, num_queries, num_keys, first_key, window};
-    if (!fits(batch_size, band)) return CODEX_BAD_SIZE;
-    band.num_rows = batch_size * num_heads * num_queries;
-    if (band.num_rows == 0 || num_keys == 0) return CODEX_OK;
     if (const int status = check_pointers<T>(probabilities, gradients, score_gradients)) return status;
-    if (!aligned(left_padding, sizeof(int32_t))) return CODEX_BAD_POINTER;
     const bool vectors = takes_vectors<T>(num_keys, probabilities, gradients, score_gradients);
     return launch(vectors ? causal_softmax_gradient<T, kWide> : causal_softmax_gradient<T, 1>,
                   {ceil_div(band.num_rows, kSoftmaxRows), kSoftmaxThreads, 0, stream},

@@ -7,8 +7,8 @@
 //
 // Launch: a block of four warps a sample and head; the warps take tiles of 32 positions in turn. For the scores a lane
 // has a position, its query comes from shared memory, and no sum goes over lanes; for the values a lane has four
-// neighbouring columns, so that a row is read in one piece: 32 lanes at D = 128, 20 at 80, 16 at 64, where the others
-// wait. The four warps' parts are joined in the end as codex_merge_attn_states joins two.
+// neighbouring columns, so that a row is read in one piece: 32 lanes at D = 128, 24 at 96, 20 at 80, 16 at 64, where the
+// others wait. The four warps' parts are joined in the end as codex_merge_attn_states joins two.
 // Registers a thread, at most (budgets.json): decode_suffix 64.
 #include "decode_suffix.h"
 
@@ -23,6 +23,10 @@ constexpr int kSuffixThreads = 128, kSuffixWarps = kSuffixThreads / kWarp;
 struct Strides {
   int64_t sample, position, head;
 };
+
+// Neighbours that are loaded at once.
+template <class T, bool kVectors>
+constexpr int kNeighbours = kVectors ? kVectorBytes / static_cast<int>(sizeof(T)) : 1;
 
 // The product of the query in shared memory and one row of keys.
 template <int D, int W, class T>
@@ -53,6 +57,43 @@ __device__ __forceinline__ void add_rows(const T* values, int64_t stride, const 
   }
 }
 
+// Takes in a score of each lane, whose exponential goes to `share`. What earlier sums are to be multiplied by.
+__device__ __forceinline__ float add_scores(Exponentials& found, float score, float& share) {
+  const float largest = fmaxf(found.largest, warp_max(score)), by = Exponentials::base(largest);
+  const float power = fast_exp(score - by), kept = fast_exp(found.largest - by);
+  found.largest = largest;
+  found.sum = found.sum * kept + warp_sum(power);
+  share = power;
+  return kept;
+}
+
+// The warps' parts in shared memory: sums [warps, D], and what their scores' exponentials are relative to and sum up to.
+struct WarpParts {
+  float *sums, *largest, *weight;
+};
+
+// This block's row of `attended` and of lse from the four parts; without positions (`empty`) zeros.
+template <class T, int D>
+__device__ __forceinline__ void join(const WarpParts& parts, bool empty, T* attended, float* lse) {
+  Exponentials all;
+#pragma unroll
+  for (int warp = 0; warp < kSuffixWarps; ++warp) {
+    Exponentials part;
+    part.largest = parts.largest[warp];
+    part.sum = parts.weight[warp];
+    all.add(part);
+  }
+  const float by = Exponentials::base(all.largest);
+  for (int column = threadIdx.x; column < D; column += kSuffixThreads) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int warp = 0; warp < kSuffixWarps; ++warp)
+      sum += parts.sums[warp * D + column] * fast_exp(parts.largest[warp] - by);
+    round_to(empty ? 0.0f : sum / all.sum, attended[static_cast<int64_t>(blockIdx.x) * D + column]);
+  }
+  if (threadIdx.x == 0 && lse != nullptr) lse[blockIdx.x] = by + logf(all.sum);
+}
+
 template <class T, int D, bool kVectors>
 __global__ void __launch_bounds__(kSuffixThreads)
     decode_suffix(const T* queries, const T* keys, const T* values, const int32_t* lengths, T* attended, float* lse,
@@ -70,7 +111,6 @@ __global__ void __launch_bounds__(kSuffixThreads)
   for (int column = thread; column < D; column += kSuffixThreads)
     query[column] = to_float(queries[static_cast<int64_t>(blockIdx.x) * D + column]);
   __syncthreads();
-
   Exponentials found;
   float sums[4] = {};
   float* const warp_shares = shares + warp * kWarp;
@@ -78,13 +118,8 @@ __global__ void __launch_bounds__(kSuffixThreads)
     const int num_rows = length - first < kWarp ? static_cast<int>(length - first) : kWarp;
     float score = -INFINITY;
     if (lane < num_rows)
-      score = scale * row_product<D, kVectors ? kVectorBytes / static_cast<int>(sizeof(T)) : 1>(
-                          query, sample_keys + (first + lane) * strides.position);
-    const float largest = fmaxf(found.largest, warp_max(score)), by = Exponentials::base(largest);
-    const float share = fast_exp(score - by), kept = fast_exp(found.largest - by);
-    found.largest = largest;
-    found.sum = found.sum * kept + warp_sum(share);
-    warp_shares[lane] = share;
+      score = scale * row_product<D, kNeighbours<T, kVectors>>(query, sample_keys + (first + lane) * strides.position);
+    const float kept = add_scores(found, score, warp_shares[lane]);
     __syncwarp();  // every lane reads all shares
 #pragma unroll
     for (int k = 0; k < 4; ++k) sums[k] *= kept;
@@ -102,24 +137,7 @@ __global__ void __launch_bounds__(kSuffixThreads)
     weight_of_warps[warp] = found.sum;
   }
   __syncthreads();
-
-  Exponentials all;
-#pragma unroll
-  for (int other = 0; other < kSuffixWarps; ++other) {
-    Exponentials part;
-    part.largest = largest_of_warps[other];
-    part.sum = weight_of_warps[other];
-    all.add(part);
-  }
-  const float by = Exponentials::base(all.largest);
-  for (int column = thread; column < D; column += kSuffixThreads) {
-    float sum = 0.0f;
-#pragma unroll
-    for (int other = 0; other < kSuffixWarps; ++other)
-      sum += sums_of_warps[other * D + column] * fast_exp(largest_of_warps[other] - by);
-    round_to(begin < length ? sum / all.sum : 0.0f, attended[static_cast<int64_t>(blockIdx.x) * D + column]);
-  }
-  if (thread == 0 && lse != nullptr) lse[blockIdx.x] = by + logf(all.sum);
+  join<T, D>({sums_of_warps, largest_of_warps, weight_of_warps}, begin >= length, attended, lse);
 }
 
 template <class T, int D>
@@ -149,6 +167,7 @@ int codex_decode_suffix(const void* queries, const void* keys, const void* value
       return CODEX_BAD_SIZE;
     const auto launch_it = head_size == 64    ? launch_decode_suffix<T, 64>
                            : head_size == 80  ? launch_decode_suffix<T, 80>
+                           : head_size == 96  ? launch_decode_suffix<T, 96>
                            : head_size == 128 ? launch_decode_suffix<T, 128>
                                               : nullptr;
     if (launch_it == nullptr) return CODEX_BAD_SIZE;

@@ -1,7 +1,7 @@
 // Attention of one query per sample over the keys of that sample alone (what it has generated so far), with its
 // log-sum-exp: codex_merge_attn_states joins it with the attention over the prompt that all samples share.
 //
-// Shapes: B samples, A heads (as many of keys as of queries), D head_size: 64, 80 or 128 (else CODEX_BAD_SIZE).
+// Shapes: B samples, A heads (as many of keys as of queries), D head_size: 64, 80, 96 or 128 (else CODEX_BAD_SIZE).
 // queries, attended [B, A, D] dtype; lse [B, A] fp32 (null: not wanted). keys, values: element (sample, position, head,
 // d) at sample * sample_stride + position * position_stride + head * head_stride + d, both alike; strides in elements.
 // lengths [B]: how many positions have keys, the query's own among them; 0 gives zeros and -inf.

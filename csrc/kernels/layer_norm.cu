@@ -22,34 +22,47 @@ namespace codex {
 constexpr int kNormThreads = 256;
 constexpr int64_t kNormMaxBlocks = 1024, kNormMaxPartials = 256;
 
+// This thread's columns of a row: into shared memory as fp32. Their sum.
+template <class T, int W>
+__device__ __forceinline__ float keep_row(const T* from, int hidden_size, float* row_numbers) {
+  float sum = 0.0f;
+  for (int column = static_cast<int>(threadIdx.x) * W; column < hidden_size; column += kNormThreads * W) {
+    float numbers[W];
+    load<W>(from + column, numbers);
+#pragma unroll
+    for (int k = 0; k < W; ++k) sum += row_numbers[column + k] = numbers[k];
+  }
+  return sum;
+}
+
+// The sum of squares of this thread's columns, less the mean.
+template <int W>
+__device__ __forceinline__ float centred_squares(const float* row_numbers, int hidden_size, float mean) {
+  float squares = 0.0f;
+  for (int column = static_cast<int>(threadIdx.x) * W; column < hidden_size; column += kNormThreads * W) {
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      const float centred = row_numbers[column + k] - mean;
+      squares += centred * centred;
+    }
+  }
+  return squares;
+}
+
 template <class T, int W>
 __global__ void __launch_bounds__(kNormThreads)
     layer_norm(const T* x, const T* weight, const T* bias, T* y, float* means, float* inverse_deviations,
                int64_t num_rows, int hidden_size, float epsilon) {
   CODEX_DYNAMIC_SHARED(float, row_numbers);
   CODEX_SHARED(float, sums_of_warps, kNormThreads / kWarp);
-  const int first = static_cast<int>(threadIdx.x) * W;
   for (int64_t row = blockIdx.x; row < num_rows; row += gridDim.x) {
-    const T* const from = x + row * hidden_size;
     T* const to = y + row * hidden_size;
-    float sum = 0.0f, squares = 0.0f;
-    for (int column = first; column < hidden_size; column += kNormThreads * W) {
-      float numbers[W];
-      load<W>(from + column, numbers);
-#pragma unroll
-      for (int k = 0; k < W; ++k) sum += row_numbers[column + k] = numbers[k];
-    }
+    const float sum = keep_row<T, W>(x + row * hidden_size, hidden_size, row_numbers);
     const float mean = block_sum<kNormThreads>(sum, sums_of_warps) / hidden_size;
-    for (int column = first; column < hidden_size; column += kNormThreads * W) {
-#pragma unroll
-      for (int k = 0; k < W; ++k) {
-        const float centred = row_numbers[column + k] - mean;
-        squares += centred * centred;
-      }
-    }
+    const float squares = centred_squares<W>(row_numbers, hidden_size, mean);
     const float variance = block_sum<kNormThreads>(squares, sums_of_warps) / hidden_size;
     const float inverse_deviation = 1.0f / sqrtf(variance + epsilon);
-    for (int column = first; column < hidden_size; column += kNormThreads * W) {
+    for (int column = static_cast<int>(threadIdx.x) * W; column < hidden_size; column += kNormThreads * W) {
       float weights[W], numbers[W];
       load<W>(weight + column, weights);
       load<W>(bias + column, numbers);
@@ -62,6 +75,58 @@ __global__ void __launch_bounds__(kNormThreads)
       means[row] = mean;
       inverse_deviations[row] = inverse_deviation;
     }
+  }
+}
+
+// One row on its way back: x, the gradient of y, and what the forward pass kept.
+template <class T>
+struct NormRow {
+  const T *x, *given;
+  float mean, inverse_deviation;
+};
+
+// The sums over a row that its gradient needs: of the weighted gradients, and of these times the normalised row.
+struct NormSums {
+  float weighted = 0.0f, product = 0.0f;
+};
+
+// This thread's columns of a row: added to the gradients of weight and bias, and to the sums that are returned.
+template <class T, int W>
+__device__ __forceinline__ NormSums add_row(const NormRow<T>& row, const T* weight, int hidden_size, float* weight_sums,
+                                            float* bias_sums) {
+  NormSums sums;
+  for (int column = static_cast<int>(threadIdx.x) * W; column < hidden_size; column += kNormThreads * W) {
+    float numbers[W], gradients[W], weights[W];
+    load<W>(row.x + column, numbers);
+    load<W>(row.given + column, gradients);
+    load<W>(weight + column, weights);
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      const float normal = (numbers[k] - row.mean) * row.inverse_deviation, weighted = gradients[k] * weights[k];
+      weight_sums[column + k] += gradients[k] * normal;
+      bias_sums[column + k] += gradients[k];
+      sums.weighted += weighted;
+      sums.product += weighted * normal;
+    }
+  }
+  return sums;
+}
+
+// This thread's columns of the gradient of x, given the row's means of both sums.
+template <class T, int W>
+__device__ __forceinline__ void write_gradient(const NormRow<T>& row, const T* weight, int hidden_size,
+                                               const NormSums& means, T* to) {
+  for (int column = static_cast<int>(threadIdx.x) * W; column < hidden_size; column += kNormThreads * W) {
+    float numbers[W], gradients[W], weights[W];
+    load<W>(row.x + column, numbers);
+    load<W>(row.given + column, gradients);
+    load<W>(weight + column, weights);
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      const float normal = (numbers[k] - row.mean) * row.inverse_deviation;
+      gradients[k] = row.inverse_deviation * (gradients[k] * weights[k] - means.weighted - normal * means.product);
+    }
+    store<W>(to + column, gradients);
   }
 }
 
@@ -79,39 +144,13 @@ __global__ void __launch_bounds__(kNormThreads)
     for (int k = 0; k < W; ++k) weight_sums[column + k] = bias_sums[column + k] = 0.0f;
   }
   for (int64_t row = blockIdx.x; row < num_rows; row += gridDim.x) {
-    const T* const from = x + row * hidden_size;
-    const T* const given = y_gradients + row * hidden_size;
-    T* const to = x_gradients + row * hidden_size;
-    const float mean = means[row], inverse_deviation = inverse_deviations[row];
-    float sum = 0.0f, product = 0.0f;
-    for (int column = first; column < hidden_size; column += kNormThreads * W) {
-      float numbers[W], gradients[W], weights[W];
-      load<W>(from + column, numbers);
-      load<W>(given + column, gradients);
-      load<W>(weight + column, weights);
-#pragma unroll
-      for (int k = 0; k < W; ++k) {
-        const float normal = (numbers[k] - mean) * inverse_deviation, weighted = gradients[k] * weights[k];
-        weight_sums[column + k] += gradients[k] * normal;
-        bias_sums[column + k] += gradients[k];
-        sum += weighted;
-        product += weighted * normal;
-      }
-    }
-    const float mean_gradient = block_sum<kNormThreads>(sum, sums_of_warps) / hidden_size;
-    const float mean_product = block_sum<kNormThreads>(product, sums_of_warps) / hidden_size;
-    for (int column = first; column < hidden_size; column += kNormThreads * W) {
-      float numbers[W], gradients[W], weights[W];
-      load<W>(from + column, numbers);
-      load<W>(given + column, gradients);
-      load<W>(weight + column, weights);
-#pragma unroll
-      for (int k = 0; k < W; ++k) {
-        const float normal = (numbers[k] - mean) * inverse_deviation;
-        gradients[k] = inverse_deviation * (gradients[k] * weights[k] - mean_gradient - normal * mean_product);
-      }
-      store<W>(to + column, gradients);
-    }
+    const int64_t start = row * hidden_size;
+    const NormRow<T> its{x + start, y_gradients + start, means[row], inverse_deviations[row]};
+    const NormSums sums = add_row<T, W>(its, weight, hidden_size, weight_sums, bias_sums);
+    NormSums mean;
+    mean.weighted = block_sum<kNormThreads>(sums.weighted, sums_of_warps) / hidden_size;
+    mean.product = block_sum<kNormThreads>(sums.product, sums_of_warps) / hidden_size;
+    write_gradient<T, W>(its, weight, hidden_size, mean, x_gradients + start);
   }
   float* const partial = partials + blockIdx.x * 2 * static_cast<int64_t>(hidden_size);
   for (int column = first; column < hidden_size; column += kNormThreads * W) {

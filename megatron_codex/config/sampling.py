@@ -36,6 +36,9 @@ class GenerationConfig:
     digits."""
     device: str = "cpu"
     """torch device that decodes, for example cpu or cuda:0."""
+    kernels: Literal["auto", "reference", "own"] = "auto"
+    """Programs of attention and of drawing tokens, equal but for rounding, as training's model.kernels: reference,
+    plain torch; own, this project's C++ (CPU) and CUDA, refused where they are not built; auto, own where built."""
 
     def __post_init__(self) -> None:
         faults = [
@@ -95,8 +98,8 @@ class SamplingConfig(GenerationConfig):
     stop_sequences: tuple[str, ...] = ()
     """Texts that end a sample and are cut off; none: the view's own (s: the paper's five, d: closing quotes)."""
     backend: Literal["native", "vllm"] = "native"
-    """What decodes: native, or vLLM (extra `vllm`), which picks device, workers and batches itself and draws by other
-    random numbers."""
+    """What decodes: native, or vLLM (extra `vllm`), which picks device, workers, kernels and batches itself and draws
+    by other random numbers."""
     token_logps: bool = False
     """Write each sample's tokens and their log p, too."""
     shard: str | None = None
@@ -109,7 +112,8 @@ class SamplingConfig(GenerationConfig):
         faults = share_faults(self.shard, self._launched_share) or self._rank_faults()
         if self.backend == "vllm":
             rule, remedy = "is not read with backend = vllm", "leave it out"
-            unread = [name for name, default in (("workers", 1), ("device", "cpu")) if getattr(self, name) != default]
+            defaults = (("workers", 1), ("device", "cpu"), ("kernels", "auto"))
+            unread = [name for name, default in defaults if getattr(self, name) != default]
             faults += [Fault(field=name, value=getattr(self, name), rule=rule, remedy=remedy) for name in unread]
         if "" in self.stop_sequences:
             faults.append(Fault(field="stop_sequences", value="", rule="must not be empty", remedy="leave it out"))

@@ -14,7 +14,8 @@ import torch
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.presets import PresetName
 from megatron_codex.errors import run_command
-from megatron_codex.ops.choice import DECODING, Kernels, active, one, require_kernels
+from megatron_codex.ops.choice import active, device_here
+from megatron_codex.ops.programs import Kernels, of_sampling, require_kernels
 from megatron_codex.ops.roofline import H100, roofline_table
 
 _LIBRARIES = {
@@ -48,12 +49,12 @@ def main() -> None:
         }
         print(roofline_table(ModelConfig(preset=arguments.roofline), H100, **sizes))
         return
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    require_kernels(arguments.kernels)
+    device = arguments.device or device_here()
+    require_kernels(arguments.kernels, device=device_here())
     print(f"model.kernels={arguments.kernels} on {device}, torch {torch.__version__}")
     chosen = {name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name in _LIBRARIES}
     found = active(arguments.kernels, device=device, **chosen)
-    for each in (*found, one(DECODING, arguments.kernels, device=device)):
+    for each in (*found, *of_sampling(arguments.kernels, device=device)):
         print(f"  {each.operation:32} {each.program:18} {each.why}")
 
 

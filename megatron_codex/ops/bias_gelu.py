@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from megatron_codex.ops import reference, rows
+from megatron_codex.ops import reference, reference_rows, rows
 from megatron_codex.ops.registered import register, wide_dtype
 
 
@@ -24,11 +24,11 @@ def bias_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def reference_bias_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
     """The same in plain torch, which differentiates it by itself."""
-    return reference.gelu(x if bias is None else x + bias)
+    return reference_rows.gelu(x if bias is None else x + bias)
 
 
 def _forward(x: Tensor, bias: Tensor | None) -> Tensor:
-    return (reference.gelu(x) if bias is None else reference.bias_gelu(x, bias)).contiguous()
+    return (reference_rows.gelu(x) if bias is None else reference.bias_gelu(x, bias)).contiguous()
 
 
 def _forward_cpu(x: Tensor, bias: Tensor | None) -> Tensor:
@@ -37,7 +37,7 @@ def _forward_cpu(x: Tensor, bias: Tensor | None) -> Tensor:
 
 def _backward(x: Tensor, bias: Tensor | None, out_gradient: Tensor) -> tuple[Tensor, Tensor]:
     if bias is None:
-        return reference.gelu_gradient(x, out_gradient).contiguous(), _no_gradient(x)
+        return reference_rows.gelu_gradient(x, out_gradient).contiguous(), _no_gradient(x)
     x_NF, given_NF = (rows.reshape(-1, x.shape[-1]) for rows in (x, out_gradient))
     in_gradient_NF, bias_gradient = reference.bias_gelu_gradient(x_NF, bias, given_NF)
     return in_gradient_NF.reshape(x.shape).contiguous(), bias_gradient

@@ -1,62 +1,52 @@
-"""Which program does each operation, and why: the choice of model.kernels, made once and said once.
+"""The choice of `kernels` as functions: which ones layers, losses and sampling call, made once and said once.
 
 In: auto, reference or own, and the kind of device; and whose layers, norms and Adam are used otherwise. Out: an
-Operations, which layers and losses call, and a line for each operation. `own` is refused where the library it needs is
-missing; `auto` takes what is there.
+Operations for training, a DecodingOperations for sampling, and a line for each operation (ops/programs.py). `own` is
+refused where the library it needs is missing; `auto` takes what is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from megatron_codex.errors import InputError
-from megatron_codex.native.library import fastest
 from megatron_codex.ops import cross_entropy as ce
+from megatron_codex.ops import reference_rows, rows
 from megatron_codex.ops.bias_gelu import bias_gelu, reference_bias_gelu
 from megatron_codex.ops.cross_entropy import CrossEntropy
 from megatron_codex.ops.cuda_library import why_missing
 from megatron_codex.ops.layer_norm import layer_norm
-
-Kernels = Literal["auto", "reference", "own"]
-FIELD = "model.kernels"
-
-CROSS_ENTROPY, GELU, SOFTMAX = "cross entropy", "GELU", "causal softmax"
-LAYER_NORM, ADAM, LINEAR, DECODING = "layer norm", "Adam", "linear layers", "decoding beside a shared prefix"
-
-_IN_CPP = {
-    CROSS_ENTROPY: "csrc/cpu/rows",
-    GELU: "csrc/cpu/rows",
-    SOFTMAX: "csrc/cpu/rows, in plainly causal attention that is short and bf16, or attention_backend=unfused",
-}
-_NOT_IN_CPP = {
-    LAYER_NORM: "no C++ twin: torch's is one pass",
-    ADAM: "no C++ twin of flat_adam: the same in torch",
-    DECODING: "no C++ twin; sampling on a CPU does not call it",
-}
-_IN_CUDA = {
-    CROSS_ENTROPY: "csrc/kernels/vocab_parallel_ce.cu",
-    GELU: "csrc/kernels/bias_gelu.cu",
-    SOFTMAX: "csrc/kernels/causal_softmax.cu, with attention_backend=unfused, bands and left padding too",
-    LAYER_NORM: "csrc/kernels/layer_norm.cu",
-    ADAM: "csrc/kernels/flat_adam.cu",
-    DECODING: "csrc/kernels/decode_suffix.cu, merge_attn_states.cu; sampling does not call ops/shared_prefix.py yet",
-}
+from megatron_codex.ops.programs import (
+    ADAM,
+    CROSS_ENTROPY,
+    FIELD,
+    GELU,
+    HEAD_SIZES,
+    LAYER_NORM,
+    LINEAR,
+    SOFTMAX,
+    Active,
+    Device,
+    Kernels,
+    one,
+    require_kernels,
+)
+from megatron_codex.ops.shared_prefix import (
+    Attention,
+    reference_shared_prefix_attention,
+    shared_prefix_attention,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Active:
-    """What does one operation."""
+class BlockStatistics(Protocol):
+    """What rows.block_statistics and its reference are."""
 
-    operation: str
-    program: str
-    """CUDA kernel, CPU C++, torch, or a library's name."""
-    why: str
+    def __call__(self, logits_NV: Tensor, *, block_size: int, scale: float) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +58,14 @@ class Operations:
     cross_entropy: CrossEntropy
     own_attention: bool
     """Whether plainly causal attention takes this room's softmax, where it is better than torch's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOperations:
+    """What sampling calls at each token."""
+
+    attention: Attention
+    block_statistics: BlockStatistics
 
 
 def _torch_layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
@@ -89,45 +87,48 @@ _REFERENCE = Operations(
 _REGISTERED = Operations(bias_gelu=bias_gelu, layer_norm=_layer_norm, cross_entropy=ce.REGISTERED, own_attention=True)
 
 
+def device_here() -> Device:
+    """The kind of device that this machine trains on."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def operations(kernels: Kernels) -> Operations:
     """The operations of a choice on this machine's device.
 
     Raises: InputError where `own` cannot be had.
     """
-    require_kernels(kernels)
+    require_kernels(kernels, device=device_here())
     if torch.cuda.is_available() and kernels != "reference":
         why_missing()  # loads the library
     return _REFERENCE if kernels == "reference" else _REGISTERED
 
 
-def require_kernels(kernels: Kernels) -> None:
-    """Raise InputError where `own` is asked for and the library for this machine's device is missing."""
-    if kernels != "own":
-        return
-    if torch.cuda.is_available():
-        reason = why_missing()
-        if reason is not None:
-            remedy = "build it, or give auto, which does without"
-            raise InputError(FIELD, value=kernels, rule=f"needs the CUDA library: {reason}", remedy=remedy)
-    elif fastest() is None:
-        rule = "needs the C++ library, which is not built here"
-        remedy = "install a C++17 compiler, then megatron-codex again; or give auto, which does without"
-        raise InputError(FIELD, value=kernels, rule=rule, remedy=remedy)
+def decoding_operations(kernels: Kernels, *, device: Device, head_size: int, field: str = FIELD) -> DecodingOperations:
+    """The operations of sampling on a kind of device, for a model with heads of head_size channels.
+
+    Raises: InputError, which names `field`, where `own` cannot be had.
+    """
+    require_kernels(kernels, device=device, field=field, head_size=head_size)
+    attention: Attention = shared_prefix_attention
+    if kernels == "reference" or (device == "cuda" and (head_size not in HEAD_SIZES or why_missing() is not None)):
+        attention = reference_shared_prefix_attention
+    statistics = reference_rows.block_statistics if kernels == "reference" else rows.block_statistics
+    return DecodingOperations(attention=attention, block_statistics=statistics)
 
 
 def active(
     kernels: Kernels,
     *,
-    device: str | None = None,
+    device: Device | None = None,
     transformer_impl: str = "local",
     layer_norm_backend: str = "kernels",
     optimizer_backend: str = "torch",
 ) -> tuple[Active, ...]:
     """What does each operation of training, and why.
 
-    device: "cpu" or "cuda"; none: the one this machine trains on. The others: as model and optimizer have them.
+    device: none: the one this machine trains on. The others: as model and optimizer have them.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or device_here()
     found = [one(name, kernels, device=device) for name in (CROSS_ENTROPY, GELU, SOFTMAX)]
     if transformer_impl == "transformer_engine":
         why = "model.transformer_impl=transformer_engine"
@@ -144,40 +145,9 @@ def active(
     return (*found, norm, linear, _adam(kernels, device, optimizer_backend))
 
 
-def one(name: str, kernels: Kernels, *, device: str) -> Active:
-    """What does one operation of csrc/kernels."""
-    if kernels == "reference":
-        return Active(operation=name, program="torch", why="model.kernels=reference")
-    return _on_cuda(name) if device == "cuda" else _on_cpu(name)
-
-
-def _adam(kernels: Kernels, device: str, backend: str) -> Active:
+def _adam(kernels: Kernels, device: Device, backend: str) -> Active:
     if backend == "flat_adam":
         # The optimizer is chosen by its own setting: with kernels=reference it is flat_adam all the same.
         return one(ADAM, "auto" if kernels == "reference" else kernels, device=device)
     program = {"torch": "torch", "apex": "Apex", "transformer_engine": "Transformer Engine"}[backend]
     return Active(operation=ADAM, program=program, why=f"optimizer.backend={backend}")
-
-
-def in_words(found: tuple[Active, ...]) -> str:
-    """One line: "CPU C++ (avx512): cross entropy, GELU; torch: layer norm"."""
-    by_program: dict[str, list[str]] = {}
-    for each in found:
-        by_program.setdefault(each.program, []).append(each.operation)
-    return "; ".join(f"{program}: {', '.join(names)}" for program, names in by_program.items())
-
-
-def _on_cuda(name: str) -> Active:
-    reason = why_missing()
-    if reason is not None:
-        return Active(operation=name, program="torch", why=f"the CUDA library: {reason}")
-    return Active(operation=name, program="CUDA kernel", why=_IN_CUDA[name])
-
-
-def _on_cpu(name: str) -> Active:
-    if name not in _IN_CPP:
-        return Active(operation=name, program="torch", why=_NOT_IN_CPP[name])
-    found = fastest()
-    if found is None:
-        return Active(operation=name, program="torch", why="the C++ library is not built here")
-    return Active(operation=name, program=f"CPU C++ ({found[1]})", why=_IN_CPP[name])

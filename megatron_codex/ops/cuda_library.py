@@ -13,8 +13,6 @@ from functools import lru_cache
 from importlib import util
 from pathlib import Path
 
-import torch
-
 PATH = Path(__file__).with_name("_cuda.so")
 BUILDER = Path(__file__).parents[2] / "csrc/build_cuda.py"
 """There in a checkout; a wheel has the library and the package of one build."""
@@ -27,6 +25,8 @@ def why_missing(path: Path = PATH) -> str | None:
         return "it was not built: MCX_BUILD_CUDA=1 pip install . builds it, with nvcc"
     if BUILDER.is_file() and _mark().encode() not in path.read_bytes():
         return "it was built from other sources than csrc has: MCX_BUILD_CUDA=1 pip install . builds it anew"
+    import torch  # here: who only asks what there is does without
+
     try:
         torch.ops.load_library(path)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The twins of csrc/cpu/rows and csrc/kernels in plain torch: oracle of their tests, and what runs without them.
+"""The twins of csrc/kernels in plain torch, header by header: oracle of their tests, and what runs without them.
 
 Arithmetic is fp32 (fp64 for fp64 tensors, which no kernel takes) and results are rounded once to the tensor's dtype, as
-in C++; sums may differ in their last bits. First csrc/cpu/rows, then csrc/kernels header by header.
+in CUDA; sums may differ in their last bits. ops/reference_rows.py has the twins of csrc/cpu/rows.
 
 Shapes: N rows, V columns, K keys; P columns with padding, B samples, A heads, Q queries, S positions, D head size,
 F features, H hidden, E elements of a flat buffer.
@@ -12,80 +12,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-
-def row_statistics(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each row, fp32: its largest element and the sum of exp(element - largest)."""
-    floats_NV = _wide(logits_NV)
-    if floats_NV.shape[1] == 0:
-        return floats_NV.new_full(floats_NV.shape[:1], -torch.inf), floats_NV.new_zeros(floats_NV.shape[:1])
-    largest_N = floats_NV.amax(dim=1)
-    return largest_N, (floats_NV - largest_N[:, None]).exp_().sum(dim=1)
-
-
-def cross_entropy_gradient(
-    logits_NV: Tensor, *, true_columns: int, labels_N: Tensor, log_sums_N: Tensor, gradients_N: Tensor
-) -> None:
-    """In place: (exp(logit - log_sum) - [column is the label]) * gradient of the row; 0 from true_columns on."""
-    floats_NV = (_wide(logits_NV[:, :true_columns]) - log_sums_N[:, None]).exp_()
-    rows_N = torch.nonzero((labels_N >= 0) & (labels_N < true_columns))[:, 0]
-    floats_NV[rows_N, labels_N[rows_N]] -= 1.0
-    logits_NV[:, :true_columns] = floats_NV.mul_(gradients_N[:, None]).to(logits_NV.dtype)
-    logits_NV[:, true_columns:] = 0
-
-
-def cross_entropy(
-    logits_NV: Tensor, *, true_columns: int, labels_N: Tensor, gradients_N: Tensor
-) -> tuple[Tensor, Tensor]:
-    """ce_pieces of a rank that has the whole vocabulary; in place: logits to their gradients."""
-    largest_N, sums_2N = ce_pieces(logits_NV, labels_N, None, true_columns=true_columns, first_column=0)
-    cross_entropy_gradient(
-        logits_NV,
-        true_columns=true_columns,
-        labels_N=labels_N,
-        log_sums_N=largest_N + sums_2N[0].log(),
-        gradients_N=gradients_N,
-    )
-    return largest_N, sums_2N
-
-
-def gelu(x: Tensor) -> Tensor:
-    """GELU with tanh (arXiv 1606.08415)."""
-    return F.gelu(x, approximate="tanh")
-
-
-def gelu_gradient(x: Tensor, out_gradient: Tensor) -> Tensor:
-    """Gradient of gelu's input."""
-    return torch.ops.aten.gelu_backward(out_gradient, x, approximate="tanh")
-
-
-def causal_softmax(scores_NK: Tensor, *, num_queries: int, first_key: int, scale: float) -> None:
-    """In place: softmax(scale * score) over the keys up to first_key + row % num_queries, 0 beyond."""
-    hidden_NK = _hidden(scores_NK, num_queries, first_key)
-    scores_NK.copy_((scores_NK.float() * scale).masked_fill_(hidden_NK, -torch.inf).softmax(dim=1))
-
-
-def causal_softmax_gradient(
-    probabilities_NK: Tensor, gradient_NK: Tensor, *, num_queries: int, first_key: int, scale: float
-) -> None:
-    """In place: the gradient of the probabilities becomes that of the scores before they were scaled."""
-    hidden_NK = _hidden(gradient_NK, num_queries, first_key)
-    given_NK = gradient_NK.float().masked_fill_(hidden_NK, 0.0)
-    floats_NK = probabilities_NK.float()
-    mean_N1 = (floats_NK * given_NK).sum(dim=1, keepdim=True)
-    gradient_NK.copy_((floats_NK * (given_NK - mean_N1) * scale).masked_fill_(hidden_NK, 0.0))
-
-
-def _hidden(rows_NK: Tensor, num_queries: int, first_key: int) -> Tensor:
-    query_N1 = torch.arange(rows_NK.shape[0], device=rows_NK.device)[:, None] % num_queries
-    return torch.arange(rows_NK.shape[1], device=rows_NK.device)[None, :] > first_key + query_N1
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
+from megatron_codex.ops.reference_rows import cross_entropy_gradient, gelu, gelu_gradient, row_statistics
+from megatron_codex.ops.registered import wide
 
 # vocab_parallel_ce.h
 
@@ -98,7 +28,7 @@ def ce_pieces(
     columns_N = labels_N - first_column
     here_N = (columns_N >= 0) & (columns_N < true_columns)
     at_label_N = logits_NP.gather(1, columns_N.where(here_N, 0)[:, None])[:, 0] if true_columns else torch.zeros(())
-    sums_2N = torch.stack((sums_N, _wide(at_label_N).where(here_N, 0.0)))
+    sums_2N = torch.stack((sums_N, wide(at_label_N).where(here_N, 0.0)))
     if loss_mask_N is not None:
         largest_N = largest_N.masked_fill(~loss_mask_N, -torch.inf)
         sums_2N = sums_2N.masked_fill(~loss_mask_N, 0.0)
@@ -209,10 +139,10 @@ def merge_attn_states(
     """Attention over two sets of keys from that over each, and its log-sum-exp; zeros and -inf without keys."""
     lse_N = torch.logaddexp(first_lse_N, second_lse_N)
     base_N = lse_N.masked_fill(lse_N == -torch.inf, 0.0)
-    merged_ND = torch.zeros_like(_wide(first_ND))
+    merged_ND = torch.zeros_like(wide(first_ND))
     for part_ND, part_lse_N in ((first_ND, first_lse_N), (second_ND, second_lse_N)):
         share_N1 = (part_lse_N - base_N).exp()[:, None]
-        merged_ND += torch.where(share_N1 == 0.0, 0.0, share_N1 * _wide(part_ND))
+        merged_ND += torch.where(share_N1 == 0.0, 0.0, share_N1 * wide(part_ND))
     return merged_ND.to(first_ND.dtype), lse_N
 
 
@@ -224,9 +154,9 @@ def decode_suffix(
     seen_BS = position_S < lengths_B[:, None]
     if window > 0:
         seen_BS &= position_S >= lengths_B[:, None] - window
-    scores_BAS = torch.einsum("bad,bsad->bas", _wide(queries_BAD), _wide(keys_BSAD)) * scale
+    scores_BAS = torch.einsum("bad,bsad->bas", wide(queries_BAD), wide(keys_BSAD)) * scale
     scores_BAS = scores_BAS.masked_fill(~seen_BS[:, None], -torch.inf)
-    values_BSAD = _wide(values_BSAD).masked_fill(~seen_BS[:, :, None, None], 0.0)
+    values_BSAD = wide(values_BSAD).masked_fill(~seen_BS[:, :, None, None], 0.0)
     shares_BAS = scores_BAS.softmax(dim=2).masked_fill(~seen_BS[:, None], 0.0)
     attended_BAD = torch.einsum("bas,bsad->bad", shares_BAS, values_BSAD)
     return attended_BAD.to(queries_BAD.dtype), scores_BAS.logsumexp(dim=2)
@@ -240,7 +170,7 @@ def banded_softmax(
 ) -> Tensor:
     """softmax(scale * score) over the keys that each query sees; 0 for the others."""
     hidden_BAQK = _unseen(scores_BAQK, left_padding_B, first_key=first_key, window=window)
-    shares_BAQK = (_wide(scores_BAQK) * scale).masked_fill(hidden_BAQK, -torch.inf).softmax(dim=3)
+    shares_BAQK = (wide(scores_BAQK) * scale).masked_fill(hidden_BAQK, -torch.inf).softmax(dim=3)
     return shares_BAQK.masked_fill(hidden_BAQK, 0.0).to(scores_BAQK.dtype)
 
 
@@ -255,8 +185,8 @@ def banded_softmax_gradient(
 ) -> Tensor:
     """The gradient of the scores from that of the probabilities."""
     hidden_BAQK = _unseen(gradients_BAQK, left_padding_B, first_key=first_key, window=window)
-    given_BAQK = _wide(gradients_BAQK).masked_fill(hidden_BAQK, 0.0)
-    shares_BAQK = _wide(probabilities_BAQK).masked_fill(hidden_BAQK, 0.0)
+    given_BAQK = wide(gradients_BAQK).masked_fill(hidden_BAQK, 0.0)
+    shares_BAQK = wide(probabilities_BAQK).masked_fill(hidden_BAQK, 0.0)
     mean_BAQ1 = (shares_BAQK * given_BAQK).sum(dim=3, keepdim=True)
     return (shares_BAQK * (given_BAQK - mean_BAQ1) * scale).to(gradients_BAQK.dtype)
 
@@ -277,12 +207,12 @@ def _unseen(of_BAQK: Tensor, left_padding_B: Tensor | None, *, first_key: int, w
 
 def bias_gelu(x_NF: Tensor, bias_F: Tensor) -> Tensor:
     """GELU of x + bias."""
-    return gelu(_wide(x_NF) + _wide(bias_F)).to(x_NF.dtype)
+    return gelu(wide(x_NF) + wide(bias_F)).to(x_NF.dtype)
 
 
 def bias_gelu_gradient(x_NF: Tensor, bias_F: Tensor, out_gradients_NF: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of x, and of the bias unrounded: with sequence parallelism a part of it."""
-    gradients_NF = gelu_gradient(_wide(x_NF) + _wide(bias_F), _wide(out_gradients_NF))
+    gradients_NF = gelu_gradient(wide(x_NF) + wide(bias_F), wide(out_gradients_NF))
     return gradients_NF.to(x_NF.dtype), gradients_NF.sum(dim=0)
 
 
@@ -291,11 +221,11 @@ def bias_gelu_gradient(x_NF: Tensor, bias_F: Tensor, out_gradients_NF: Tensor) -
 
 def layer_norm(x_NH: Tensor, weight_H: Tensor, bias_H: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     """The normalised rows, each row's mean, and its 1 / sqrt(variance + epsilon)."""
-    wide_NH = _wide(x_NH)
+    wide_NH = wide(x_NH)
     means_N = wide_NH.mean(dim=1)
     centred_NH = wide_NH - means_N[:, None]
     inverse_N = (centred_NH.square().mean(dim=1) + epsilon).rsqrt()  # var() warns where there are no rows
-    y_NH = centred_NH * inverse_N[:, None] * _wide(weight_H) + _wide(bias_H)
+    y_NH = centred_NH * inverse_N[:, None] * wide(weight_H) + wide(bias_H)
     return y_NH.to(x_NH.dtype), means_N, inverse_N
 
 
@@ -303,9 +233,9 @@ def layer_norm_gradient(
     x_NH: Tensor, weight_H: Tensor, means_N: Tensor, inverse_deviations_N: Tensor, out_gradients_NH: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x; those of weight and bias [2, H], unrounded: with sequence parallelism a part of them."""
-    normal_NH = (_wide(x_NH) - means_N[:, None]) * inverse_deviations_N[:, None]
-    given_NH = _wide(out_gradients_NH)
-    weighted_NH = given_NH * _wide(weight_H)
+    normal_NH = (wide(x_NH) - means_N[:, None]) * inverse_deviations_N[:, None]
+    given_NH = wide(out_gradients_NH)
+    weighted_NH = given_NH * wide(weight_H)
     centred_NH = weighted_NH - weighted_NH.mean(dim=1, keepdim=True)
     x_gradients_NH = centred_NH - normal_NH * (weighted_NH * normal_NH).mean(dim=1, keepdim=True)
     x_gradients_NH = x_gradients_NH * inverse_deviations_N[:, None]

@@ -24,6 +24,10 @@ GELU_PARTIAL_SUMS, NORM_PARTIAL_SUMS = 128, 256
 """At most, of the parameters' gradients."""
 
 
+DECODED_SAMPLES, DECODED_POSITIONS = 100, 256
+"""Samples beside one prompt, as the paper draws for each problem to filter it, and the tokens that each has so far."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
     """The rates that bound a kernel."""
@@ -165,8 +169,7 @@ def _flat_adam(model: ModelConfig, tp_size: int, vocabulary: int) -> Iterator[Bo
 
 
 def _shared_prefix(model: ModelConfig, tp_size: int) -> Iterator[Bound]:
-    """100 samples beside one prompt, as the paper draws for each problem, after 256 tokens each."""
-    samples, own, heads = 100, 256, model.num_attention_heads // tp_size
+    samples, own, heads = DECODED_SAMPLES, DECODED_POSITIONS, model.num_attention_heads // tp_size
     size, queries = model.hidden_size // model.num_attention_heads, samples * heads
     work = f"{samples} samples, {own} own positions, {heads} heads of {size}, each layer"
     yield Bound(

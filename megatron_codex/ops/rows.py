@@ -1,7 +1,7 @@
 """Row-wise operations on matrices of fp32 or bf16: the C++ library's on a CPU, plain torch's elsewhere.
 
-The signatures are those of ops/reference.py, where each operation is described. Rows are shared by as many threads as
-torch uses; a row's result does not depend on their number.
+The signatures are those of ops/reference_rows.py, where each operation is described. Rows are shared by as many
+threads as torch uses; a row's result does not depend on their number.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from megatron_codex.native.library import fastest
-from megatron_codex.ops import reference
+from megatron_codex.ops import reference_rows as reference
 
 
 class _Nothing:
@@ -25,7 +25,8 @@ class _Nothing:
 
 _NOTHING = _Nothing()
 
-_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+"""What the library takes, and what it calls them."""
 
 
 def row_statistics(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,6 +38,21 @@ def row_statistics(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
     largest_N, sums_N = torch.empty(2, len(logits_NV), dtype=torch.float32)
     module.row_statistics(_matrix(logits_NV), _address(largest_N), _address(sums_N), **how)
     return largest_N, sums_N
+
+
+def block_statistics(logits_NV: Tensor, *, block_size: int, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row's blocks of columns, fp32 [N, blocks]: the largest element, the sum of exp(element - largest), and of
+    exp(scale * (element - largest)); the last block may be shorter."""
+    library = _library(logits_NV)
+    if library is None:
+        return reference.block_statistics(logits_NV, block_size=block_size, scale=scale)
+    module, how = library
+    num_blocks = -(-logits_NV.shape[1] // block_size)
+    found_3NB = torch.empty(3, len(logits_NV), num_blocks, dtype=torch.float32)
+    largest_NB, sums_NB, tempered_NB = found_3NB
+    outputs = [_address(x) for x in (largest_NB, sums_NB, tempered_NB)]
+    module.block_statistics(_matrix(logits_NV), block_size, scale, *outputs, **how)
+    return largest_NB, sums_NB, tempered_NB
 
 
 def cross_entropy_gradient(
@@ -139,7 +155,7 @@ def is_fake(tensor: Tensor) -> bool:
 
 def _library(tensor: Tensor) -> tuple[Any, dict[str, Any]] | None:
     """The C++ library and how to call it, or None where it is not there or cannot take this tensor."""
-    if tensor.device.type != "cpu" or tensor.dtype not in _DTYPES:
+    if tensor.device.type != "cpu" or tensor.dtype not in DTYPES:
         return None
     found = fastest()
     if found is None:
@@ -156,7 +172,7 @@ def _address(tensor: Tensor) -> int:
 def _matrix(rows: Tensor) -> tuple[int, str, int, int, int]:
     """(address, dtype, rows, columns, stride) of a matrix whose rows are contiguous."""
     assert rows.dim() == 2 and (rows.stride(1) == 1 or rows.shape[1] <= 1), "rows must be contiguous"
-    return _address(rows), _DTYPES[rows.dtype], rows.shape[0], rows.shape[1], max(rows.stride(0), rows.shape[1])
+    return _address(rows), DTYPES[rows.dtype], rows.shape[0], rows.shape[1], max(rows.stride(0), rows.shape[1])
 
 
 def _matrix_and_padding(rows: Tensor, true_columns: int) -> tuple[tuple[int, str, int, int, int], int]:

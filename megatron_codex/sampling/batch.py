@@ -101,7 +101,7 @@ class _Batch:
         device = self._decoder.device
         prefilled = [self._decoder.prefill(torch.tensor(prompt, device=device)) for prompt in unique]
         hidden_NH = torch.stack([hidden_H for hidden_H, _ in prefilled])[prompt_of_row]
-        return hidden_NH, KeyValueCache([cache for _, cache in prefilled], prompt_of_row)
+        return hidden_NH, self._decoder.cache([cache for _, cache in prefilled], prompt_of_row)
 
     def _draw(self, hidden_NH: Tensor, position: int) -> Tensor:
         """Draw each row's next token and hand it to the live rows' samples; the finished ones are live no more."""
@@ -134,7 +134,13 @@ class _Batch:
         def numbers(draw: int) -> npt.NDArray[np.float64]:
             return uniform(keys_N, position=position, draw=draw)
 
-        return choose_tokens(logits_NV, temperature=self._config.temperature, top_p=self._config.top_p, uniform=numbers)
+        return choose_tokens(
+            logits_NV,
+            temperature=self._config.temperature,
+            top_p=self._config.top_p,
+            uniform=numbers,
+            statistics=self._decoder.operations.block_statistics,
+        )
 
 
 def _filled(rows: Sequence[int]) -> list[int]:

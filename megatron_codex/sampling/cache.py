@@ -1,16 +1,16 @@
 """Keys and values of past positions: one copy of each prompt, and a growing part of each sample's own.
 
 In: the prefilled prompts, and which prompt each row continues. Out: attention of every row's newest position over its
-prompt and its own tokens. All samples of a prompt share that prompt's keys, so its attention is one matrix product.
+prompt and its own tokens (ops/shared_prefix.py): all samples of a prompt share that prompt's keys.
 
-Shapes: N rows (samples decoded together), P prompts, R most rows of a prompt, A heads, D channels of a head,
-S prompt positions (the longest prompt's, padded), T own positions. A prompt's keys are stored channel-major
-([A, D, S]), which the product with queries reads in order; own keys position-major, as writing one column of the other
-form touches as many cache lines as it has channels.
+Shapes: N rows (samples decoded together), P prompts, A heads, D channels of a head, S prompt positions (the longest
+prompt's, padded), T own positions. A prompt's keys are stored channel-major ([A, D, S]), which the product with queries
+reads in order; own keys position-major, as writing one column of the other form touches as many cache lines as it has
+channels.
 
-A sample's numbers must not depend on its neighbours. Therefore its own positions stand first in the row that is
-normalised and the padded prompt last (padding then only adds zeros at the end), and row counts are multiples of
-ROW_MULTIPLE: BLAS libraries sum in another order for few rows than for many.
+A sample's numbers must not depend on its neighbours. C++ takes each row by itself. In torch row counts are multiples of
+ROW_MULTIPLE, since BLAS libraries sum in another order for few rows than for many, and prompts are padded with keys of
+zero, which add zeros at the end.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from megatron_codex.ops.shared_prefix import ROOM_MULTIPLE, Attention, Prompts
+
 ROW_MULTIPLE = 16
 """Measured with MKL in fp32: every result is bitwise the same from 16 rows on (tests/sampling/test_generate.py)."""
 
-_PREFIX_MULTIPLE = 32
 _GROWTH = 64
 """Own positions are allocated so many at a time."""
 
@@ -45,8 +46,9 @@ class PromptCache:
 class KeyValueCache:
     """Static cache of a batch: `attend` for each layer, then `advance`; `keep` drops finished rows."""
 
-    def __init__(self, prompts: Sequence[PromptCache], prompt_of_row: Sequence[int]) -> None:
+    def __init__(self, prompts: Sequence[PromptCache], prompt_of_row: Sequence[int], *, attention: Attention) -> None:
         """prompt_of_row: for each row the index of its prompt, rows of a prompt side by side."""
+        self._attention = attention
         self._prompts = list(prompts)
         self._num_layers = len(prompts[0].keys)
         self._device = prompts[0].keys[0].device
@@ -68,30 +70,23 @@ class KeyValueCache:
 
         band_width: positions that the layer sees, the newest included; None: the whole past.
         """
+        end = self.own_length + 1
         if layer == 0:
             self._make_room(q_NAD)
-        end = self.own_length + 1
+            self._lengths_N = torch.full((len(q_NAD),), end, dtype=torch.int32, device=self._device)
         keys_NATD, values_NATD = self._own_keys[layer], self._own_values[layer]
         keys_NATD[:, :, end - 1] = k_NAD
         values_NATD[:, :, end - 1] = v_NAD
-        start = 0 if band_width is None else max(0, end - band_width)
-        own_NAT = (q_NAD[:, :, None] @ keys_NATD[:, :, start:end].transpose(2, 3))[:, :, 0]
-        hidden_P11S = self._hidden_prefix(band_width)
-        prefix_NAS = self._per_row(self._per_prompt(q_NAD) @ self._prefix_keys[layer] + hidden_P11S)
-        weights_NAX = torch.softmax(torch.cat((own_NAT, prefix_NAS), dim=-1), dim=-1)
-        own = end - start
-        own_NAD = (weights_NAX[:, :, None, :own] @ values_NATD[:, :, start:end])[:, :, 0]
-        return own_NAD + self._per_row(self._per_prompt(weights_NAX[..., own:]) @ self._prefix_values[layer])
-
-    def _hidden_prefix(self, band_width: int | None) -> Tensor:
-        """-inf at the prompt's padding and at positions that the newest one's band has left behind, else 0."""
-        if band_width is None:
-            return self._padding_P11S
-        # Position s of a prompt of n is n + own_length - s before the newest.
-        first_P1 = self._lengths_P1 + self.own_length + 1 - band_width
-        left_PS = torch.arange(self._padding_P11S.shape[-1]) < first_P1
-        left_P11S = left_PS[:, None, None].to(self._device)
-        return self._padding_P11S.masked_fill(left_P11S, float("-inf"))
+        own_NTAD = [x_NATD[:, :, :end].transpose(1, 2) for x_NATD in (keys_NATD, values_NATD)]
+        return self._attention(
+            q_NAD,
+            self._of_layer[layer],
+            own_NTAD[0],
+            own_NTAD[1],
+            self._lengths_N,
+            scale=1.0,
+            window=0 if band_width is None else band_width,
+        )
 
     def advance(self) -> None:
         """All layers have stored this position."""
@@ -107,27 +102,26 @@ class KeyValueCache:
         self._arrange_prompts()
 
     def _arrange_prompts(self) -> None:
-        """Drop prompts without rows; give every row its place in the [P, R] grid of rows by prompt."""
+        """Drop prompts without rows; lay the others side by side, and give every row its place among its prompt's."""
         used, self._prompt_of_row, counts = torch.unique(self._prompt_of_row, return_inverse=True, return_counts=True)
         self._prompts = [self._prompts[index] for index in used.tolist()]
-        # A product with one row takes another path in BLAS than one with several.
-        self._rows_per_prompt = max(2, int(counts.max()))
         rank = torch.arange(len(self._prompt_of_row)) - (counts.cumsum(0) - counts)[self._prompt_of_row]
-        self._place = (self._prompt_of_row.to(self._device), slice(None), rank.to(self._device))
         longest = max(prompt.length for prompt in self._prompts)
-        width = -(-longest // _PREFIX_MULTIPLE) * _PREFIX_MULTIPLE
-        self._prefix_keys = [
-            torch.stack([_padded(prompt.keys[layer], 2, width) for prompt in self._prompts])
+        width = -(-longest // ROOM_MULTIPLE) * ROOM_MULTIPLE
+        lengths = torch.tensor([prompt.length for prompt in self._prompts], dtype=torch.int32)
+        places = [x.to(self._device) for x in (lengths, self._prompt_of_row, rank)]
+        self._of_layer = [
+            Prompts(
+                keys=torch.stack([_padded(prompt.keys[layer], 2, width) for prompt in self._prompts]),
+                values=torch.stack([_padded(prompt.values[layer], 1, width) for prompt in self._prompts]),
+                lengths=places[0],
+                prompt_of=places[1],
+                place_of=places[2],
+                # A product with one row takes another path in BLAS than one with several.
+                most_samples=max(2, int(counts.max())),
+            )
             for layer in range(self._num_layers)
         ]
-        self._prefix_values = [
-            torch.stack([_padded(prompt.values[layer], 1, width) for prompt in self._prompts])
-            for layer in range(self._num_layers)
-        ]
-        self._lengths_P1 = torch.tensor([[prompt.length] for prompt in self._prompts])
-        hidden_PS = torch.arange(width)[None] >= self._lengths_P1
-        padding_PS = torch.zeros(hidden_PS.shape).masked_fill_(hidden_PS, float("-inf"))
-        self._padding_P11S = padding_PS[:, None, None].to(self._prefix_keys[0])
 
     def _make_room(self, q_NAD: Tensor) -> None:
         N, A, D = q_NAD.shape
@@ -136,17 +130,6 @@ class KeyValueCache:
                 own[:] = [q_NAD.new_empty(N, A, 0, D) for _ in range(self._num_layers)]
             if own[0].shape[2] == self.own_length:
                 own[:] = [_with_room(x, room=_room(self.own_length)) for x in own]
-
-    def _per_prompt(self, x_NAX: Tensor) -> Tensor:
-        """Rows [N, A, X] into the grid [P, A, R, X]; empty places are zero."""
-        _, A, X = x_NAX.shape
-        grid_PARX = x_NAX.new_zeros(len(self._prompts), A, self._rows_per_prompt, X)
-        grid_PARX[self._place] = x_NAX
-        return grid_PARX
-
-    def _per_row(self, grid_PARX: Tensor) -> Tensor:
-        """The grid [P, A, R, X] back into rows [N, A, X]."""
-        return grid_PARX[self._place]
 
 
 def _room(length: int) -> int:

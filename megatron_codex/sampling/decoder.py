@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from megatron_codex.ops.choice import decoding_operations
+from megatron_codex.ops.programs import Kernels
 from megatron_codex.sampling.cache import KeyValueCache, PromptCache
 from megatron_codex.sampling.linear import Linear
 from megatron_codex.sampling.ranks import ALONE, ModelRanks
@@ -58,10 +60,15 @@ class Decoder:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
         ranks: ModelRanks = ALONE,
+        kernels: Kernels = "auto",
     ) -> None:
         """tensors: megatron-core's names, this rank's part. vocab_size: the true one; rows of padding are left out, so
         that a padded id can never be sampled and takes no part in any log p. seq_length: positions the model was built
-        for. attention_bands: of each layer, as in ModelConfig; None: every layer sees the whole past."""
+        for. attention_bands: of each layer, as in ModelConfig; None: every layer sees the whole past. kernels: whose
+        programs decode.
+
+        Raises: InputError where the kernels cannot be had.
+        """
 
         def take(name: str) -> Tensor:
             return tensors[name].to(device=device, dtype=dtype)
@@ -88,6 +95,12 @@ class Decoder:
             self._layer(affine, f"decoder.layers.{index}", bands[index]) for index in stage_layers(num_layers, ranks)
         ]
         self._hidden_size = self._layers[0].mlp_norm[0].shape[0]
+        self.operations = decoding_operations(
+            kernels,
+            device="cuda" if self.device.type == "cuda" else "cpu",
+            head_size=self._hidden_size // num_attention_heads,
+            field="kernels",
+        )
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Logits [N, V] of final hidden states [N, H], on all ranks of the last stage."""
@@ -104,6 +117,10 @@ class Decoder:
         """
         hidden_SH, cache = self._run_document(tokens_S)
         return hidden_SH[-1], cache
+
+    def cache(self, prompts: Sequence[PromptCache], prompt_of_row: Sequence[int]) -> KeyValueCache:
+        """What rows that continue these prompts need; prompt_of_row: rows of a prompt stand side by side."""
+        return KeyValueCache(prompts, prompt_of_row, attention=self.operations.attention)
 
     def step(self, tokens_N: Tensor, cache: KeyValueCache) -> Tensor:
         """Append one token to each row; final hidden states [N, H] from which the next tokens are drawn."""

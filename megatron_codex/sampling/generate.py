@@ -7,6 +7,7 @@ that hands its batches to workers never loads it.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,14 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from megatron_codex.config.load import build_config
+from megatron_codex.config.model import ModelConfig
 from megatron_codex.config.sampling import GenerationConfig
 from megatron_codex.errors import InputError
-from megatron_codex.model.checkpoint_files import resolve_checkpoint
+from megatron_codex.model.checkpoint_files import read_checkpoint_manifest, resolve_checkpoint
+from megatron_codex.ops.programs import Active, Device, in_words, of_sampling, require_kernels
 from megatron_codex.records import Completion
 from megatron_codex.sampling.stopping import Stop
 
 if TYPE_CHECKING:
     from megatron_codex.sampling.ranks import ModelRanks
+
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,11 +63,14 @@ def generate(
 ) -> Iterator[Completion]:
     """Draw config.num_samples of each prompt, in order.
 
-    Raises: InputError for a prompt without text or two of one task_id, or a checkpoint or device that is not usable.
+    Raises: InputError for a prompt without text or two of one task_id, or a checkpoint, device or kernels that are not
+    usable.
     """
     require_distinct(prompts)
+    step_directory = resolve_checkpoint(checkpoint)
+    _logger.info("kernels=%s: %s", config.kernels, in_words(programs(config, step_directory)))
     items = [(prompt, index) for prompt in prompts for index in range(config.num_samples)]
-    yield from draw_items(native(resolve_checkpoint(checkpoint)), items, config=config, stop=stop)
+    yield from draw_items(native(step_directory), items, config=config, stop=stop)
 
 
 def draw_items(
@@ -88,6 +98,17 @@ def draw_items(
             yield from completions
 
 
+def programs(config: GenerationConfig, step_directory: Path) -> tuple[Active, ...]:
+    """Whose programs will draw samples natively.
+
+    Raises: InputError where the kernels asked for cannot be had.
+    """
+    device: Device = "cuda" if config.device.startswith("cuda") else "cpu"
+    head_size = _head_size(step_directory) if device == "cuda" else None
+    require_kernels(config.kernels, device=device, field="kernels", head_size=head_size)
+    return of_sampling(config.kernels, device=device, field="kernels", head_size=head_size)
+
+
 def native(step_directory: Path, *, ranks: ModelRanks | None = None) -> Decode:
     """Decoding by this project's own decoder. ranks: those that share the model, each of which draws the same items.
 
@@ -106,6 +127,13 @@ def require_distinct(prompts: Iterable[Prompt]) -> None:
             remedy = "give each problem its own task_id"
             raise InputError("task_id", value=prompt.task_id, rule="stands for two problems", remedy=remedy)
         seen.add(prompt.task_id)
+
+
+def _head_size(step_directory: Path) -> int:
+    model = build_config(
+        ModelConfig, read_checkpoint_manifest(step_directory)["config"]["model"], source=str(step_directory)
+    )
+    return model.hidden_size // model.num_attention_heads
 
 
 def _decode(step_directory: Path, ranks: ModelRanks | None, work: Work) -> list[Completion]:

@@ -15,6 +15,7 @@ from megatron_codex.errors import InputError
 from megatron_codex.model.checkpoint_files import resolve_checkpoint
 from megatron_codex.model.checkpoint_tensors import CheckpointTensors
 from megatron_codex.model.weights import describe_checkpoint
+from megatron_codex.ops.programs import Kernels
 from megatron_codex.platform.memory import keep_freed_memory
 from megatron_codex.sampling.decoder import Decoder
 from megatron_codex.sampling.ranks import ALONE, ModelRanks
@@ -37,11 +38,18 @@ class SamplingModel:
 
 
 def load_sampling_model(
-    checkpoint: Path, *, precision: str = "float32", device: str = "cpu", ranks: ModelRanks = ALONE
+    checkpoint: Path,
+    *,
+    precision: str = "float32",
+    device: str = "cpu",
+    ranks: ModelRanks = ALONE,
+    kernels: Kernels = "auto",
 ) -> SamplingModel:
     """Read a checkpoint (step, checkpoints or run directory), or this rank's part of it, for sampling.
 
-    precision: "float32" or "bfloat16". Raises: InputError when the checkpoint, the device or the layout is not usable.
+    precision: "float32" or "bfloat16". kernels: whose programs decode.
+
+    Raises: InputError when the checkpoint, the device, the layout or the kernels are not usable.
     """
     require_device(device)
     keep_freed_memory()
@@ -59,6 +67,7 @@ def load_sampling_model(
         dtype=_DTYPES[precision],
         device=device,
         ranks=ranks,
+        kernels=kernels,
     )
     return SamplingModel(
         decoder=decoder,

@@ -7,8 +7,9 @@ together): a token is in it exactly when the tokens likelier than it weigh less 
 whole distribution and kept if it lies inside, else drawn again: the same distribution as sort-cut-renormalise, at the
 price of one masked sum for the few rows that need it.
 
-A row is looked at once, in blocks of columns (ops/rows.py: the largest and the sum of exponentials of each block): the
-draw goes to a block first and then to a token in it, and only blocks that hold a likelier token are summed up again.
+A row's logits are read once, in blocks of columns (ops/rows.py: the largest and the sums of exponentials of each block,
+at temperature 1 and at the one drawn at): the draw goes to a block first and then to a token in it, and only blocks
+that hold a likelier token are summed up again.
 
 Shapes: N rows, V vocabulary, B blocks, K columns of a block, M pairs of a row and a block.
 """
@@ -22,7 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from megatron_codex.ops.rows import row_statistics
+from megatron_codex.ops.choice import BlockStatistics
+from megatron_codex.ops.rows import block_statistics
 
 Uniform = Callable[[int], npt.NDArray[np.float64]]
 """draw number -> one number in [0, 1) for each of the N rows."""
@@ -35,65 +37,95 @@ _DOUBT = 1e-5
 """Sums of exponentials are exact to less than this."""
 
 
-def choose_tokens(logits_NV: Tensor, *, temperature: float, top_p: float, uniform: Uniform) -> tuple[Tensor, Tensor]:
+def choose_tokens(
+    logits_NV: Tensor,
+    *,
+    temperature: float,
+    top_p: float,
+    uniform: Uniform,
+    statistics: BlockStatistics = block_statistics,
+) -> tuple[Tensor, Tensor]:
     """Draw one token for each row; temperature 0 takes the likeliest (the lowest id among equals).
 
     Returns (tokens int64 [N], log p float32 [N]): log p is natural, of the untempered, uncut model distribution.
     """
-    logits_NV = logits_NV.contiguous()
+    distribution = _Distribution(logits_NV.contiguous(), temperature or 1.0, statistics)
     if temperature == 0:
         tokens_N = logits_NV.argmax(dim=-1)
     else:
-        tokens_N = _draw_from_nucleus(_Distribution(logits_NV, temperature), top_p, uniform)
-    chosen_N = logits_NV.gather(1, tokens_N[:, None])[:, 0].float()
-    largest_N, sums_N = row_statistics(logits_NV)
-    return tokens_N, chosen_N - largest_N - sums_N.log()
+        tokens_N = _draw_from_nucleus(distribution, top_p, uniform)
+    return tokens_N, distribution.logps(tokens_N)
 
 
 class _Distribution:
     """The tempered distribution of each row, not normalised: the likeliest token weighs 1."""
 
-    def __init__(self, logits_NV: Tensor, temperature: float) -> None:
-        N, V = logits_NV.shape
-        self.block = min(_BLOCK, V)
-        num_blocks = -(-V // self.block)
-        padded_NX = torch.empty(N, num_blocks * self.block, dtype=torch.float32, device=logits_NV.device)
-        torch.div(logits_NV, temperature, out=padded_NX[:, :V])
-        padded_NX[:, V:] = -torch.inf
-        self.scaled_NBK = padded_NX.view(N, num_blocks, self.block)
-        largest, sums = row_statistics(padded_NX.view(-1, self.block))
-        self.largest_NB = largest.view(N, num_blocks)
-        self.largest_N1 = self.largest_NB.amax(dim=1, keepdim=True)
-        of_blocks_NB = sums.view(N, num_blocks).double() * (self.largest_NB - self.largest_N1).double().exp()
+    def __init__(self, logits_NV: Tensor, temperature: float, statistics: BlockStatistics) -> None:
+        self._logits_NV = logits_NV
+        self._temperature = temperature
+        self._block = min(_BLOCK, logits_NV.shape[1])
+        num_whole = logits_NV.shape[1] // self._block
+        self._whole_NBK = logits_NV[:, : num_whole * self._block].view(-1, num_whole, self._block)
+        self._rest_NK = logits_NV[:, num_whole * self._block :]
+        largest_NB, sums_NB, tempered_NB = statistics(logits_NV, block_size=self._block, scale=1 / temperature)
+        self._largest_NB = largest_NB
+        self.largest_N1 = largest_NB.amax(dim=1, keepdim=True)
+        below_NB = (largest_NB - self.largest_N1).double()
         # Nothing of a block of -inf can be drawn; its sum is no number.
-        self.weights_NB = torch.where(self.largest_NB == -torch.inf, 0.0, of_blocks_NB)
-        self.ends_NB = self.weights_NB.cumsum(dim=1)
-        self.totals_N = self.ends_NB[:, -1]
+        empty_NB = largest_NB == -torch.inf
+        self._plain_N = (sums_NB * below_NB.exp()).masked_fill(empty_NB, 0.0).sum(dim=1)
+        self._weights_NB = (tempered_NB * (below_NB / temperature).exp()).masked_fill(empty_NB, 0.0)
+        self._ends_NB = self._weights_NB.cumsum(dim=1)
+        self.totals_N = self._ends_NB[:, -1]
 
-    def scaled(self, rows_N: Tensor, tokens_N: Tensor) -> Tensor:
-        """The tempered logits of these rows' tokens."""
-        return self.scaled_NBK[rows_N, tokens_N // self.block, tokens_N % self.block]
+    def logps(self, tokens_N: Tensor) -> Tensor:
+        """log p of one token of each row, at temperature 1."""
+        chosen_N = self._logits_NV.gather(1, tokens_N[:, None])[:, 0].float()
+        return chosen_N - self.largest_N1[:, 0] - self._plain_N.log().float()
+
+    def weights(self, rows_N: Tensor, logits_NX: Tensor) -> Tensor:
+        """What tokens with these logits weigh: fp64."""
+        return ((logits_NX.float() - self.largest_N1[rows_N]).double() / self._temperature).exp()
+
+    def weights_of(self, rows_N: Tensor, tokens_N: Tensor) -> Tensor:
+        """What one token of each of these rows weighs."""
+        return self.weights(rows_N, self._logits_NV[rows_N, tokens_N][:, None])[:, 0]
+
+    def all_weights(self, rows_N: Tensor) -> Tensor:
+        """What every token of these rows weighs: [N, V]."""
+        return self.weights(rows_N, self._logits_NV[rows_N])
 
     def draw(self, rows_N: Tensor, uniform_N: npt.NDArray[np.float64]) -> Tensor:
         """Invert the cumulative distribution of these rows; a token of probability 0 is never drawn."""
-        targets_N = torch.from_numpy(uniform_N).to(self.ends_NB.device) * self.totals_N[rows_N]
-        blocks_N, left_N = _invert(self.ends_NB[rows_N], targets_N)
-        exponents_NK = (self.scaled_NBK[rows_N, blocks_N] - self.largest_N1[rows_N]).double()
-        ends_NK = exponents_NK.exp().cumsum(dim=1)
-        shares_N = left_N / self.weights_NB[rows_N, blocks_N]
+        targets_N = torch.from_numpy(uniform_N).to(self._ends_NB.device) * self.totals_N[rows_N]
+        blocks_N, left_N = _invert(self._ends_NB[rows_N], targets_N)
+        ends_NK = self.weights(rows_N, self._of_blocks(rows_N, blocks_N)).cumsum(dim=1)
+        shares_N = left_N / self._weights_NB[rows_N, blocks_N]
         places_N, _ = _invert(ends_NK, shares_N * ends_NK[:, -1])
-        return blocks_N * self.block + places_N
+        return blocks_N * self._block + places_N
 
     def likelier(self, rows_N: Tensor, tokens_N: Tensor) -> Tensor:
         """What the tokens that are likelier than these rows' weigh together."""
-        own_N1 = self.scaled(rows_N, tokens_N)[:, None]
-        holding_NB = self.largest_NB[rows_N] > own_N1
+        own_N1 = self._logits_NV[rows_N, tokens_N][:, None].float()
+        holding_NB = self._largest_NB[rows_N] > own_N1
         places_M, blocks_M = holding_NB.nonzero(as_tuple=True)
-        scaled_MK = self.scaled_NBK[rows_N[places_M], blocks_M]
-        weights_MK = (scaled_MK - self.largest_N1[rows_N[places_M]]).exp()
+        logits_MK = self._of_blocks(rows_N[places_M], blocks_M)
+        # fp32: exact to less than _DOUBT, and most of a redraw's time.
+        exponents_MK = (logits_MK - self.largest_N1[rows_N[places_M]]).mul_(1 / self._temperature)
+        weights_MK = exponents_MK.exp_().masked_fill_(logits_MK <= own_N1[places_M], 0.0)
         sums_NB = torch.zeros(holding_NB.shape, dtype=torch.float64, device=holding_NB.device)
-        sums_NB[places_M, blocks_M] = weights_MK.masked_fill_(scaled_MK <= own_N1[places_M], 0.0).sum(1).double()
+        sums_NB[places_M, blocks_M] = weights_MK.sum(1).double()
         return sums_NB.sum(dim=1)
+
+    def _of_blocks(self, rows_M: Tensor, blocks_M: Tensor) -> Tensor:
+        """[M, K] fp32: the logits of one block of each of these rows, -inf beyond the vocabulary."""
+        last = self._whole_NBK.shape[1] - 1
+        logits_MK = self._whole_NBK[rows_M, blocks_M.clamp(max=last)].float()
+        if rest := self._rest_NK.shape[1]:
+            of_rest = (blocks_M > last).nonzero()[:, 0]
+            logits_MK[of_rest, :rest] = self._rest_NK[rows_M[of_rest]].float()
+            logits_MK[of_rest, rest:] = -torch.inf
+        return logits_MK
 
 
 def _invert(ends_NX: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +143,7 @@ def _draw_from_nucleus(distribution: _Distribution, top_p: float, uniform: Unifo
     tokens_N = distribution.draw(rows_N, uniform(0))
     if top_p == 1:
         return tokens_N
-    weights_N = (distribution.scaled(rows_N, tokens_N) - distribution.largest_N1[:, 0]).double().exp()
+    weights_N = distribution.weights_of(rows_N, tokens_N)
     masses_N = distribution.totals_N * top_p
     # The likelier tokens weigh at most the total without this one: only a token of at most 1 - p can lie outside.
     outside = (weights_N <= distribution.totals_N - masses_N + _DOUBT * distribution.totals_N).nonzero()[:, 0]
@@ -130,8 +162,7 @@ def _draw_from_nucleus(distribution: _Distribution, top_p: float, uniform: Unifo
 def _draw_sorted(
     distribution: _Distribution, rows_N: Tensor, masses_N: Tensor, uniform_N: npt.NDArray[np.float64]
 ) -> Tensor:
-    exponents_NV = distribution.scaled_NBK[rows_N].flatten(1) - distribution.largest_N1[rows_N]
-    weights_NV = exponents_NV.double().exp()
+    weights_NV = distribution.all_weights(rows_N)
     sorted_NV = weights_NV.sort(dim=-1, descending=True).values
     before_NV = sorted_NV.cumsum(dim=-1) - sorted_NV
     least_N1 = torch.where(before_NV < masses_N[:, None], sorted_NV, torch.inf).amin(dim=-1, keepdim=True)

@@ -28,10 +28,11 @@ from megatron_codex.jsonl import Row, write_jsonl
 from megatron_codex.log import progress
 from megatron_codex.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from megatron_codex.model.checkpoint_files import resolve_checkpoint
+from megatron_codex.ops.programs import in_words
 from megatron_codex.rank import is_first_rank
 from megatron_codex.records import Completion
 from megatron_codex.sampling.drawn_samples import JOURNAL, DrawnSamples, add_sample
-from megatron_codex.sampling.generate import Decode, Prompt, draw_items, native, require_distinct
+from megatron_codex.sampling.generate import Decode, Prompt, draw_items, native, programs, require_distinct
 from megatron_codex.sampling.stopping import Stop
 from megatron_codex.unfinished import partial_path
 
@@ -48,7 +49,8 @@ def write_samples(config: SamplingConfig, prompts: Sequence[Prompt], *, stop: St
     """Sample every prompt into config.output, with a manifest beside it; returns counts by finish reason.
 
     None: this was one shard of several and others have not ended, or a rank that holds part of the model for another.
-    Raises: InputError when the output exists, a partial output belongs to other settings, or draw_items() refuses.
+    Raises: InputError when the output exists, a partial output belongs to other settings, or programs() or draw_items()
+    refuses.
     """
     require_distinct(prompts)
     run = _Run(config, prompts, stop)
@@ -83,6 +85,7 @@ class _Run:
         self._started_at = time.time()
         self._config, self._prompts, self._stop = config, prompts, stop
         self._checkpoint = _source(config)
+        self._programs = programs(config, self._checkpoint) if config.backend == "native" else ()
         self._identity = _identity(config, prompts, self._checkpoint)
         self._total = len(prompts) * config.num_samples
 
@@ -103,6 +106,8 @@ class _Run:
                 ranks.tell(numbers)
             if journal is None:
                 return self._counts_of_earlier_run()
+            if self._programs and is_first_rank():
+                _logger.info("kernels=%s: %s", self._config.kernels, in_words(self._programs))
             samples = progress(
                 self._draw(numbers, ranks), total=len(numbers), description=_description(share), unit="samples"
             )
@@ -171,7 +176,11 @@ class _Run:
             inputs=[config.problems, self._checkpoint / MANIFEST_NAME],
             counts=counts,
             started_at=self._started_at,
-            extra={"checkpoint": str(self._checkpoint), "drawn": self._identity},
+            extra={
+                "checkpoint": str(self._checkpoint),
+                "drawn": self._identity,
+                "kernels": {each.operation: each.program for each in self._programs},
+            },
         )
         journal.remove()
         return counts

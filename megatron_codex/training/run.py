@@ -15,7 +15,8 @@ import torch.distributed as dist
 from megatron_codex.config.load import save_config
 from megatron_codex.config.training import TrainConfig
 from megatron_codex.manifest import write_manifest
-from megatron_codex.ops.choice import Active, active, in_words, require_kernels
+from megatron_codex.ops.choice import active, device_here
+from megatron_codex.ops.programs import Active, in_words, require_kernels
 from megatron_codex.parallel.collective_calls import CollectiveCalls
 from megatron_codex.parallel.groups import Layout, model_parallel
 from megatron_codex.parallel.joined import joined_ranks, world_size
@@ -44,7 +45,7 @@ def train(config: TrainConfig, *, read_pairs: ReadPairs | None = None) -> str | 
     started_at = time.time()
     config.check_world_size(world_size())
     check_init_from(config)
-    require_kernels(config.model.kernels)
+    require_kernels(config.model.kernels, device=device_here())
     if config.engine == "deepspeed":
         require_deepspeed()
     require_wandb(config.training.wandb_project)

@@ -82,6 +82,11 @@ EXAMPLES: dict[str, Callable[[Drawn], Arguments]] = {
         *(of.plain(3, 2, 64), of.plain(3, 4, 2, 64), of.plain(3, 4, 2, 64)),
         *(of.whole(4, 0, 2, dtype=torch.int32), 3, 0.125),
     ),
+    "shared_prefix_attention": lambda of: (
+        *(of.plain(3, 2, 64), of.plain(2, 2, 64, 5), of.plain(2, 2, 5, 64)),
+        *(of.whole(5, 3, dtype=torch.int32), of.whole(0, 0, 1), of.whole(0, 1, 0), 2),
+        *(of.plain(3, 4, 2, 64), of.plain(3, 4, 2, 64), of.whole(4, 0, 2, dtype=torch.int32), 4, 0.125),
+    ),
     "merge_attn_states": lambda of: (
         *(of.plain(3, 2, 8), of.plain(3, 2, dtype=of.wide)),
         *(of.plain(3, 2, 8), of.plain(3, 2, dtype=of.wide)),

@@ -19,7 +19,7 @@ import torch
 from tests.ops.examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSED = {"cross_entropy", "cross_entropy_gradient"}
+COMPOSED = {"ce_at_once_", "cross_entropy", "cross_entropy_gradient", "shared_prefix_attention"}
 """Operations that call others and have no kernel of their own."""
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from megatron_codex.native.library import instructions, library
-from megatron_codex.ops import reference, rows
+from megatron_codex.ops import reference_rows as reference
+from megatron_codex.ops import rows
 
 TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 8e-3}
 """Relative to the largest value. fp32: exponentials within 2e-7, sums in another order; bf16: one rounding apart."""
@@ -60,6 +61,25 @@ def test_no_rows_and_no_columns(chosen: str, dtype: torch.dtype) -> None:
     assert [len(found) for found in rows.row_statistics(_normal(0, 7, dtype=dtype))] == [0, 0]
     largest, sums = rows.row_statistics(_normal(2, 8, dtype=dtype)[:, :0])
     assert largest.tolist() == [-torch.inf] * 2 and sums.tolist() == [0.0] * 2
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("block_size", [1, 32, 512])
+def test_block_statistics(chosen: str, dtype: torch.dtype, shape: tuple[int, int], block_size: int) -> None:
+    logits = _normal(*shape, dtype=dtype)
+    given = {"block_size": block_size, "scale": 1.25}
+    for got, expected in zip(
+        rows.block_statistics(logits, **given), reference.block_statistics(logits, **given), strict=True
+    ):
+        assert got.shape == (shape[0], -(-shape[1] // block_size))
+        assert torch.allclose(got, expected, rtol=3e-6)
+
+
+def test_a_block_of_one_scale_is_the_row(chosen: str, dtype: torch.dtype) -> None:
+    logits = _normal(4, 100, dtype=dtype)
+    largest, sums, tempered = rows.block_statistics(logits, block_size=100, scale=1.0)
+    assert torch.equal(sums, tempered) and torch.equal(largest[:, 0], logits.float().amax(1))
+    assert torch.allclose(sums[:, 0], rows.row_statistics(logits)[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -15,6 +15,7 @@ from megatron_codex.config.tokenizer import TokenizerConfig
 from megatron_codex.manifest import write_manifest
 from megatron_codex.model.checkpoint_files import CHECKPOINTS, FORMAT, OPTIMIZER_PREFIX, step_name
 from megatron_codex.model.checkpoint_shards import Piece, write_index, write_shard
+from megatron_codex.ops.programs import Kernels
 from megatron_codex.sampling.decoder import Decoder
 from megatron_codex.sampling.loading import SamplingModel
 from megatron_codex.tokenizer.codex import CodexTokenizer
@@ -23,14 +24,14 @@ NUM_LAYERS, HIDDEN_SIZE, NUM_HEADS, SEQ_LENGTH, VOCAB_SIZE, PADDED_VOCAB_SIZE = 
 EPSILON = 1e-5
 
 
-def random_tensors(seed: int = 0, *, std: float = 0.3) -> dict[str, Tensor]:
+def random_tensors(seed: int = 0, *, std: float = 0.3, hidden_size: int = HIDDEN_SIZE) -> dict[str, Tensor]:
     """Full weights; a large std makes peaked distributions, biases and norms are no identities either."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator) * std
 
-    H = HIDDEN_SIZE
+    H = hidden_size
     shapes = {"self_attention.linear_qkv": (3 * H, H), "self_attention.linear_proj": (H, H)}
     shapes |= {"mlp.linear_fc1": (4 * H, H), "mlp.linear_fc2": (H, 4 * H)}
     tensors = {
@@ -56,6 +57,8 @@ def make_model(
     *,
     dtype: torch.dtype = torch.float32,
     attention_bands: tuple[int | None, ...] | None = None,
+    kernels: Kernels = "auto",
+    device: str = "cpu",
 ) -> SamplingModel:
     tokenizer = CodexTokenizer(vocab_size=VOCAB_SIZE)
     decoder = Decoder(
@@ -67,6 +70,8 @@ def make_model(
         vocab_size=VOCAB_SIZE,
         attention_bands=attention_bands,
         dtype=dtype,
+        kernels=kernels,
+        device=device,
     )
     token_bytes = tuple(tokenizer.token_bytes(token) for token in range(VOCAB_SIZE))
     return SamplingModel(decoder=decoder, tokenizer=tokenizer, token_bytes=token_bytes, checkpoint="random")
@@ -80,6 +85,12 @@ def tensors() -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def model(tensors: dict[str, Tensor]) -> SamplingModel:
     return make_model(tensors)
+
+
+@pytest.fixture(scope="session", params=["own", "reference"])
+def any_model(tensors: dict[str, Tensor], request: pytest.FixtureRequest) -> SamplingModel:
+    """The model decoded by C++, and by plain torch."""
+    return make_model(tensors, kernels=request.param)
 
 
 def write_checkpoint(directory: Path, tensors: dict[str, Tensor]) -> Path:

@@ -54,13 +54,13 @@ def test_samples_do_not_depend_on_the_order(model: SamplingModel) -> None:
     _same(_decode(model, REQUESTS[::-1])[::-1], _decode(model, REQUESTS))
 
 
-def test_samples_are_equal_to_the_last_bit_where_the_machine_sums_rows_alike(model: SamplingModel) -> None:
+def test_samples_are_equal_to_the_last_bit_where_the_machine_sums_rows_alike(any_model: SamplingModel) -> None:
     """Otherwise one draw in millions could fall on the other side of a border."""
     x, weight = torch.randn(64, 128), torch.randn(32, 128)
     few, many = torch.nn.functional.linear(x[:16], weight), torch.nn.functional.linear(x, weight)
     if not torch.equal(few, many[:16]):
         pytest.skip("this machine's BLAS sums 16 rows in another order than 64")
-    assert _in_batches(model, 4) == _decode(model, REQUESTS)
+    assert _in_batches(any_model, 4) == _decode(any_model, REQUESTS)
 
 
 def test_samples_of_one_task_differ_and_another_seed_gives_others(model: SamplingModel) -> None:
@@ -69,20 +69,20 @@ def test_samples_of_one_task_differ_and_another_seed_gives_others(model: Samplin
     assert _decode(model, REQUESTS[:7], dataclasses.replace(CONFIG, seed=5)) != samples
 
 
-def test_greedy_follows_the_argmax_and_scores_it(model: SamplingModel) -> None:
+def test_greedy_follows_the_argmax_and_scores_it(any_model: SamplingModel) -> None:
     config = GenerationConfig(temperature=0, max_new_tokens=12)
     prompt = _prompt(9)
-    sample = decode_batch(model, [SampleRequest("t", 0, prompt)], config=config, stop=StopSequences(("no such text",)))[
-        0
-    ]
+    sample = decode_batch(
+        any_model, [SampleRequest("t", 0, prompt)], config=config, stop=StopSequences(("no such text",))
+    )[0]
     tokens, logps = list(prompt), []
     while len(logps) < 12:
-        logp = torch.log_softmax(model.decoder.logits(model.decoder.encode(torch.tensor(tokens)))[-1], dim=-1)
+        logp = torch.log_softmax(any_model.decoder.logits(any_model.decoder.encode(torch.tensor(tokens)))[-1], dim=-1)
         tokens.append(int(logp.argmax()))
-        if tokens[-1] == model.tokenizer.eod:
+        if tokens[-1] == any_model.tokenizer.eod:
             break
         logps.append(float(logp.max()))
-    assert bytes(sample.text) == b"".join(model.token_bytes[token] for token in tokens[9 : 9 + len(logps)])
+    assert bytes(sample.text) == b"".join(any_model.token_bytes[token] for token in tokens[9 : 9 + len(logps)])
     assert sample.logps == pytest.approx(logps, abs=1e-4)
 
 

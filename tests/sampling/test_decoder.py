@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from megatron_codex.sampling.cache import KeyValueCache
 from megatron_codex.sampling.loading import SamplingModel
 from tests.sampling.conftest import make_model
 
@@ -66,9 +65,9 @@ BANDS = (None, 6)
 """The second layer sees six positions."""
 
 
-@pytest.fixture(scope="module")
-def banded_model(tensors: dict[str, Tensor]) -> SamplingModel:
-    return make_model(tensors, attention_bands=BANDS)
+@pytest.fixture(scope="module", params=["own", "reference"])
+def banded_model(tensors: dict[str, Tensor], request: pytest.FixtureRequest) -> SamplingModel:
+    return make_model(tensors, attention_bands=BANDS, kernels=request.param)
 
 
 def test_banded_layers_give_the_reference_logits(banded_model: SamplingModel, tensors: dict[str, Tensor]) -> None:
@@ -76,7 +75,7 @@ def test_banded_layers_give_the_reference_logits(banded_model: SamplingModel, te
     prompts = [_tokens(length, seed=length) for length in (3, 1, 40)]
     suffixes = [_tokens(9, seed=100 + row) for row in range(3)]
     decoder = banded_model.decoder
-    cache = KeyValueCache([decoder.prefill(torch.tensor(prompt))[1] for prompt in prompts], [0, 1, 2])
+    cache = decoder.cache([decoder.prefill(torch.tensor(prompt))[1] for prompt in prompts], [0, 1, 2])
     dense = make_model(tensors).decoder
     for place in range(9):
         hidden = decoder.step(torch.tensor([suffix[place] for suffix in suffixes]), cache)
@@ -101,21 +100,21 @@ def test_whole_documents_give_the_reference_logits_without_padded_rows(
 
 
 def test_steps_over_prompts_of_unequal_length_give_the_reference_logits(
-    model: SamplingModel, tensors: dict[str, Tensor]
+    any_model: SamplingModel, tensors: dict[str, Tensor]
 ) -> None:
     """Three prompts, several rows each, and rows dropped on the way: every step of every row."""
     prompts = [_tokens(length, seed=length) for length in (7, 1, 40)]
     prompt_of_row = [0, 0, 0, 1, 2, 2]
     suffixes = [_tokens(9, seed=100 + row) for row in range(6)]
-    prefilled = [model.decoder.prefill(torch.tensor(prompt)) for prompt in prompts]
-    cache = KeyValueCache([cached for _, cached in prefilled], prompt_of_row)
+    prefilled = [any_model.decoder.prefill(torch.tensor(prompt)) for prompt in prompts]
+    cache = any_model.decoder.cache([cached for _, cached in prefilled], prompt_of_row)
     rows = list(range(6))
     for place in range(9):
         if place == 4:  # prompt 1 loses its only row, prompt 0 one of three
             rows = [0, 2, 4, 5]
             cache.keep(torch.tensor(rows))
-        hidden = model.decoder.step(torch.tensor([suffixes[row][place] for row in rows]), cache)
-        logits = model.decoder.logits(hidden)
+        hidden = any_model.decoder.step(torch.tensor([suffixes[row][place] for row in rows]), cache)
+        logits = any_model.decoder.logits(hidden)
         for row, given in zip(rows, logits, strict=True):
             tokens = prompts[prompt_of_row[row]] + suffixes[row][: place + 1]
             expected = reference_logits(tensors, tokens, num_layers=2, num_heads=4)[-1, :300]
@@ -124,7 +123,7 @@ def test_steps_over_prompts_of_unequal_length_give_the_reference_logits(
 
 def test_a_cache_outgrows_its_first_room(model: SamplingModel, tensors: dict[str, Tensor]) -> None:
     prompt, suffix = _tokens(3, seed=5), _tokens(80, seed=6)
-    cache = KeyValueCache([model.decoder.prefill(torch.tensor(prompt))[1]], [0])
+    cache = model.decoder.cache([model.decoder.prefill(torch.tensor(prompt))[1]], [0])
     for token in suffix:
         hidden = model.decoder.step(torch.tensor([token]), cache)
     expected = reference_logits(tensors, prompt + suffix, num_layers=2, num_heads=4)[-1, :300]

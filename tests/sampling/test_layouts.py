@@ -40,6 +40,9 @@ LAYOUTS = {"tp2": (2, 1), "pp2": (1, 2), "tp2pp2": (2, 2), "tp4": (4, 1)}
 BATCHES = [("tp2", 1), ("tp2", 7), ("tp2", 100), ("tp4", 7)]
 """Drawn once more in batches of this size, and with the prompts in the opposite order."""
 
+IN_TORCH = {"tp2-reference": 192, "tp2-reference-drawn-4": 4}
+"""With kernels = reference, in batches of this size; one with the prompts in the opposite order."""
+
 DISTANCE = {"float32": 2.0**-15, "bfloat16": 2.0**-4}
 """By how much a layout may move a logit of this model, in log p. Measured: 2.4e-6 and 0.05."""
 
@@ -62,6 +65,8 @@ def _runs(directory: Path) -> dict[str, SamplingConfig]:
         add(f"{layout}-{kind}", layout, **settings)
     for layout, size in BATCHES:
         add(f"{layout}-drawn-{size}", layout, **DRAWN, batch_size=size)
+    for name, size in IN_TORCH.items():
+        add(name, "tp2", **DRAWN, kernels="reference", batch_size=size)
     add("tp2pp2-bf16", "tp2pp2", **DRAWN, precision="bfloat16")
     return made
 
@@ -182,6 +187,17 @@ def test_batches_and_order_change_no_bit_of_a_layout(drawn: Path, layout: str, s
     rows = list(read_jsonl(drawn / f"{layout}-drawn-{size}.jsonl"))
     expected = list(read_jsonl(drawn / f"{layout}-drawn.jsonl"))
     assert sorted(rows, key=lambda row: (row["task_id"], row["sample_index"])) == expected
+
+
+@pytest.mark.multirank
+def test_in_plain_torch_batches_change_no_bit_and_layouts_no_token(
+    drawn: Path, alone: Callable[..., Any], checkpoint: Path
+) -> None:
+    rows, in_batches = (list(read_jsonl(drawn / f"{name}.jsonl")) for name in IN_TORCH)
+    assert sorted(in_batches, key=lambda row: (row["task_id"], row["sample_index"])) == rows
+    model = load_sampling_model(checkpoint)
+    for expected in (alone("reference", **DRAWN, kernels="reference"), alone("drawn", **DRAWN)):
+        assert _check(rows, expected, model, DRAWN, distance=DISTANCE["float32"]) == 0
 
 
 @pytest.mark.multirank

@@ -19,6 +19,9 @@ import pytest
 from megatron_codex.config.sampling import DecodingParallelConfig, SamplingConfig
 from megatron_codex.errors import ConfigError, InputError
 from megatron_codex.jsonl import read_jsonl, write_jsonl
+from megatron_codex.native.library import instructions
+from megatron_codex.ops import programs
+from megatron_codex.ops.programs import DECODING, DRAWING
 from megatron_codex.records import Completion, prompt_sha256
 from megatron_codex.sampling import samples_file
 from megatron_codex.sampling.generate import Decode, Item, Prompt, draw_items, generate
@@ -260,6 +263,35 @@ def test_a_fault_in_a_worker_is_the_same_one_line(config: SamplingConfig, tmp_pa
     (step_directory / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ConfigError, match=r"num_attention_heads: got 'many'"):
         list(generate(step_directory, PROMPTS, config=replace(config, workers=2), stop=STOP))
+
+
+def test_the_manifest_and_one_line_of_the_log_say_whose_programs_drew(
+    config: SamplingConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = {}
+    for kernels in ("own", "reference"):
+        output = config.output.with_name(f"{kernels}.jsonl")
+        with caplog.at_level("INFO"):
+            write_samples(replace(config, kernels=kernels, output=output), PROMPTS[:1], stop=STOP)
+        manifest = json.loads(output.with_name(f"{output.name}.manifest.json").read_text())
+        said[kernels] = manifest["kernels"]
+        assert manifest["config"]["kernels"] == kernels
+    in_cpp = {DECODING: f"CPU C++ ({instructions()[0]})", DRAWING: f"CPU C++ ({instructions()[0]})"}
+    assert said == {"own": in_cpp, "reference": dict.fromkeys(in_cpp, "torch")}
+    lines = [record.getMessage() for record in caplog.records if "kernels=" in record.getMessage()]
+    assert lines == [
+        f"kernels=own: {in_cpp[DECODING]}: {DECODING}, {DRAWING}",
+        f"kernels=reference: torch: {DECODING}, {DRAWING}",
+    ]
+
+
+def test_own_kernels_that_are_not_built_are_refused_before_anything_is_written(
+    config: SamplingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "fastest", lambda: None)
+    with pytest.raises(InputError, match=r"^kernels: got 'own'; needs the C\+\+ library, which is not built here"):
+        write_samples(replace(config, kernels="own"), PROMPTS, stop=STOP)
+    assert not config.output.parent.exists()
 
 
 def test_the_parent_of_workers_does_without_torch() -> None:

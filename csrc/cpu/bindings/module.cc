@@ -17,7 +17,8 @@
 
 namespace py = pybind11;
 
-void define_rows(py::module_& module);  // rows.cc
+void define_rows(py::module_& module);       // rows.cc
+void define_attention(py::module_& module);  // attention.cc
 
 namespace {
 
@@ -214,6 +215,7 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("find_runs", &find_runs, "1 for each document that holds a run of words with one of the hashes, else 0.",
              py::arg("data"), py::arg("offsets"), py::kw_only(), py::arg("runs"));
   define_rows(module);
+  define_attention(module);
   py::class_<Tokenizer>(module, "Tokenizer")
       .def(py::init<std::vector<py::bytes>, const std::string&>(), py::arg("tokens"), py::arg("instructions"))
       .def("encode_documents", &Tokenizer::encode_documents, py::arg("data"), py::arg("offsets"), py::kw_only(),

@@ -57,6 +57,16 @@ void row_statistics(const MatrixTuple& logits, uintptr_t largest, uintptr_t sums
   codex::row_statistics(matrix, pointer<float>(largest), pointer<float>(sums), workers);
 }
 
+void block_statistics(const MatrixTuple& logits, int64_t block_size, float scale, uintptr_t largest, uintptr_t sums,
+                      uintptr_t tempered, const std::string& instructions, int num_threads) {
+  const Matrix matrix = matrix_of(logits);
+  if (block_size < 1) throw std::invalid_argument("block_size: must be at least 1");
+  const Workers workers = workers_of(instructions, num_threads);
+  py::gil_scoped_release release;
+  codex::block_statistics(matrix, block_size, scale, pointer<float>(largest), pointer<float>(sums),
+                          pointer<float>(tempered), workers);
+}
+
 void require_padding_in_rows(const Matrix& matrix, int64_t num_padded) {
   if (num_padded < matrix.num_columns || num_padded > matrix.stride) {
     throw std::invalid_argument("num_padded: must be between columns and stride");
@@ -128,6 +138,9 @@ void define_rows(py::module_& module) {
   const auto num_threads = py::arg("num_threads");
   module.def("row_statistics", &row_statistics, "Largest element and sum of exponentials of each row (rows/rows.h).",
              py::arg("logits"), py::arg("largest"), py::arg("sums"), py::kw_only(), instructions, num_threads);
+  module.def("block_statistics", &block_statistics, "The same of each block of columns, and with a scale (rows/rows.h).",
+             py::arg("logits"), py::arg("block_size"), py::arg("scale"), py::arg("largest"), py::arg("sums"),
+             py::arg("tempered"), py::kw_only(), instructions, num_threads);
   module.def("cross_entropy_gradient", &cross_entropy_gradient, "Logits to their gradients, in place.",
              py::arg("logits"), py::arg("num_padded"), py::arg("labels"), py::arg("log_sums"), py::arg("gradients"),
              py::kw_only(), instructions, num_threads);

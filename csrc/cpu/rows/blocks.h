@@ -1,78 +1,14 @@
-// The rows' operations over a vector type: Lanes has load, store, the arithmetic below and the sums over its lanes.
+// The rows' operations over a vector type (common/lanes.h).
 // Everything is in an unnamed namespace: each instruction set's file has copies of its own.
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
+#include "../common/lanes.h"
 #include "kernels.h"
 
 namespace codex {
 namespace {
-
-// One lane: the ends of rows, and processors without vectors.
-struct OneLane {
-  using Floats = float;
-  static constexpr int64_t kWidth = 1;
-
-  static float load(const float* from) { return *from; }
-  static float load(const Bfloat16* from) {
-    const uint32_t bits = static_cast<uint32_t>(*from) << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
-  }
-  static void store(float* to, float value) { *to = value; }
-  // To nearest, ties to even. A NaN of arithmetic (0x7fc00000) stays one.
-  static void store(Bfloat16* to, float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    *to = static_cast<Bfloat16>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-  }
-  static float all(float value) { return value; }
-  static float add(float a, float b) { return a + b; }
-  static float subtract(float a, float b) { return a - b; }
-  static float multiply(float a, float b) { return a * b; }
-  static float divide(float a, float b) { return a / b; }
-  static float multiply_add(float a, float b, float c) { return a * b + c; }
-  // The second where one is NaN, as x86 has it.
-  static float max(float a, float b) { return a > b ? a : b; }
-  static float min(float a, float b) { return a < b ? a : b; }
-  // x - exponent * ln 2: in two parts, of which the first times a whole exponent is exact.
-  static float rest(float x, float exponent) { return (x - exponent * 0.693359375f) + exponent * 2.12194440e-4f; }
-  static float round(float value) {
-    constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: no bits for a fraction are left
-    return (value + kShift) - kShift;
-  }
-  // value * 2^exponent, for whole exponents from -126 to 127.
-  static float scale(float value, float exponent) {
-    const uint32_t bits = static_cast<uint32_t>(static_cast<int32_t>(exponent) + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    return value * power;
-  }
-  static float sum(float value) { return value; }
-  static float largest(float value) { return value; }
-};
-
-// e^x within 2e-7 of its value, from 1e-38 (below -87); for x up to 88.
-// The series is the fifth degree's least relative error (9e-8) from -ln 2 / 2 to ln 2 / 2, and 1 at 0.
-template <class Lanes>
-typename Lanes::Floats exponential_to_88(typename Lanes::Floats x) {
-  x = Lanes::max(Lanes::all(-87.0f), x);
-  const auto exponent = Lanes::round(Lanes::multiply(x, Lanes::all(1.44269504f)));
-  const auto rest = Lanes::rest(x, exponent);
-  constexpr float kFactors[] = {0.04189793f, 0.16667636f, 0.4999915f, 0.9999997f, 1.0f};
-  auto series = Lanes::all(0.008290315f);
-  for (const float factor : kFactors) series = Lanes::multiply_add(series, rest, Lanes::all(factor));
-  return Lanes::scale(series, exponent);
-}
-
-// The same for any x; 2e38 above 88.
-template <class Lanes>
-typename Lanes::Floats exponential(typename Lanes::Floats x) {
-  return exponential_to_88<Lanes>(Lanes::min(Lanes::all(88.0f), x));
-}
 
 // Whole vectors by `vectors(Lanes)`, the end of the row by `vectors(OneLane)`.
 template <class Lanes, class Operation>
@@ -123,6 +59,25 @@ void statistics(const Stored* row, int64_t size, float scale, float* largest, fl
   float found = Lanes::sum(Lanes::add(total, other));
   for (; i < size; ++i) found += power<OneLane>(row + i, scale, *largest);
   *sum = found;
+}
+
+// The sums of exp(element - largest) and of exp(scale * (element - largest)), reading the row once more for both.
+template <class Lanes, class Stored>
+void tempered_statistics(const Stored* row, int64_t size, float scale, float* largest, float* sum, float* tempered) {
+  *largest = largest_of<Lanes>(row, size);
+  typename Lanes::Floats plain = Lanes::all(0.0f), scaled = plain;
+  int64_t i = 0;
+  for (; i + Lanes::kWidth <= size; i += Lanes::kWidth) {
+    const auto below = Lanes::subtract(Lanes::load(row + i), Lanes::all(*largest));
+    plain = Lanes::add(plain, exponential_to_88<Lanes>(below));
+    scaled = Lanes::add(scaled, exponential_to_88<Lanes>(Lanes::multiply(below, Lanes::all(scale))));
+  }
+  *sum = Lanes::sum(plain);
+  *tempered = Lanes::sum(scaled);
+  for (; i < size; ++i) {
+    *sum += power<OneLane>(row + i, 1.0f, *largest);
+    *tempered += power<OneLane>(row + i, scale, *largest);
+  }
 }
 
 template <class Lanes, class Stored>
@@ -223,8 +178,9 @@ void softmax_gradient(const Stored* probabilities, Stored* gradient, int64_t siz
 
 template <class Lanes, class Stored>
 constexpr RowKernels<Stored> row_kernels() {
-  return {statistics<Lanes, Stored>,    cross_entropy_gradient<Lanes, Stored>, cross_entropy<Lanes, Stored>, gelu<Lanes, Stored>,
-          gelu_gradient<Lanes, Stored>, softmax<Lanes, Stored>,                softmax_gradient<Lanes, Stored>};
+  return {statistics<Lanes, Stored>,    tempered_statistics<Lanes, Stored>, cross_entropy_gradient<Lanes, Stored>,
+          cross_entropy<Lanes, Stored>, gelu<Lanes, Stored>,                gelu_gradient<Lanes, Stored>,
+          softmax<Lanes, Stored>,       softmax_gradient<Lanes, Stored>};
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "../common/elements.h"
+
 namespace codex {
 
 // What ranks join: a row's largest logit, the sum of exp(logit - largest), and the label's logit (0: not here).
@@ -15,6 +17,7 @@ struct RowPieces {
 template <class Stored>
 struct RowKernels {
   void (*statistics)(const Stored* row, int64_t size, float scale, float* largest, float* sum);
+  void (*tempered_statistics)(const Stored* row, int64_t size, float scale, float* largest, float* sum, float* tempered);
   void (*cross_entropy_gradient)(Stored* row, int64_t size, int64_t label, float log_sum, float gradient);
   // powers: room for `size` floats; for fp32 it may be the row.
   void (*cross_entropy)(Stored* row, int64_t size, int64_t label, float gradient, float* powers, RowPieces pieces);
@@ -23,9 +26,6 @@ struct RowKernels {
   void (*softmax)(Stored* row, int64_t size, float scale);
   void (*softmax_gradient)(const Stored* probabilities, Stored* gradient, int64_t size, float scale);
 };
-
-// bf16 is the upper half of a float's bits.
-using Bfloat16 = uint16_t;
 
 extern const RowKernels<float> kFloatRowsScalar, kFloatRowsAvx2, kFloatRowsAvx512;
 extern const RowKernels<Bfloat16> kBfloat16RowsScalar, kBfloat16RowsAvx2, kBfloat16RowsAvx512;

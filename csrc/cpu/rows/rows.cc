@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <stdexcept>
-#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -10,9 +9,6 @@
 
 namespace codex {
 namespace {
-
-// A thread of its own is not worth less work than this.
-constexpr int64_t kElementsAThread = 1 << 15;
 
 template <class Stored>
 const RowKernels<Stored>& kernels_for(Instructions instructions) {
@@ -34,18 +30,6 @@ const RowKernels<Stored>& kernels_for(Instructions instructions) {
   }
 }
 
-// Rows are shared evenly; a row's result does not depend on who makes it.
-template <class Work>
-void over_rows(int64_t num_rows, int64_t num_columns, int num_threads, const Work& work) {
-  const int64_t worth = num_rows * num_columns / kElementsAThread + 1;
-  const int64_t shares = std::max<int64_t>(1, std::min({static_cast<int64_t>(num_threads), worth, num_rows}));
-  const auto share = [&](int64_t number) { work(num_rows * number / shares, num_rows * (number + 1) / shares); };
-  std::vector<std::thread> threads;
-  for (int64_t number = 1; number < shares; ++number) threads.emplace_back(share, number);
-  share(0);
-  for (std::thread& thread : threads) thread.join();
-}
-
 template <class Stored>
 Stored* row_of(const Matrix& matrix, int64_t row) {
   return static_cast<Stored*>(matrix.data) + row * matrix.stride;
@@ -54,15 +38,15 @@ Stored* row_of(const Matrix& matrix, int64_t row) {
 // Calls `work(kernels, zero, row)` for each row; `zero` has the matrix's element type.
 template <class Work>
 void for_each_row(const Matrix& matrix, Workers workers, const Work& work) {
-  const auto share_out = [&](const auto& kernels, auto zero) {
-    over_rows(matrix.num_rows, matrix.num_columns, workers.num_threads, [&](int64_t from, int64_t to) {
+  const auto with = [&](const auto& kernels, auto zero) {
+    share_out(matrix.num_rows, matrix.num_rows * matrix.num_columns, workers, [&](int64_t from, int64_t to) {
       for (int64_t row = from; row < to; ++row) work(kernels, zero, row);
     });
   };
   if (matrix.element == Element::kBfloat16) {
-    share_out(kernels_for<Bfloat16>(workers.instructions), Bfloat16{});
+    with(kernels_for<Bfloat16>(workers.instructions), Bfloat16{});
   } else {
-    share_out(kernels_for<float>(workers.instructions), float{});
+    with(kernels_for<float>(workers.instructions), float{});
   }
 }
 
@@ -86,6 +70,19 @@ void row_statistics(const Matrix& logits, float* largest, float* sums, Workers w
   for_each_row(logits, workers, [&](const auto& kernels, auto zero, int64_t i) {
     using Stored = decltype(zero);
     kernels.statistics(row_of<Stored>(logits, i), logits.num_columns, 1.0f, largest + i, sums + i);
+  });
+}
+
+void block_statistics(const Matrix& logits, int64_t block_size, float scale, float* largest, float* sums,
+                      float* tempered, Workers workers) {
+  const int64_t num_blocks = (logits.num_columns + block_size - 1) / block_size;
+  for_each_row(logits, workers, [&](const auto& kernels, auto zero, int64_t i) {
+    const auto* const row = row_of<decltype(zero)>(logits, i);
+    for (int64_t block = 0; block < num_blocks; ++block) {
+      const int64_t from = block * block_size, to = i * num_blocks + block;
+      const int64_t size = std::min(block_size, logits.num_columns - from);
+      kernels.tempered_statistics(row + from, size, scale, largest + to, sums + to, tempered + to);
+    }
   });
 }
 

@@ -1,14 +1,13 @@
 // Element-wise and row-wise parts of a training step, on matrices of fp32 or bf16 that lie row by row: arithmetic is
-// fp32, results are rounded once. Matrix products are torch's. Twins: megatron_codex/ops/reference.py.
+// fp32, results are rounded once. Matrix products are torch's. Twins: megatron_codex/ops/reference_rows.py.
 #pragma once
 
 #include <cstdint>
 
-#include "../common/processor.h"
+#include "../common/elements.h"
+#include "../common/workers.h"
 
 namespace codex {
-
-enum class Element { kFloat32, kBfloat16 };
 
 // num_columns of num_rows rows, each `stride` elements after the one before it.
 struct Matrix {
@@ -19,13 +18,13 @@ struct Matrix {
   int64_t stride;
 };
 
-struct Workers {
-  Instructions instructions;
-  int num_threads;
-};
-
 // Of each row: its largest element, and the sum of exp(element - largest).
 void row_statistics(const Matrix& logits, float* largest, float* sums, Workers workers);
+
+// Of each block of block_size columns (the last one of a row may be shorter): its largest element, the sum of
+// exp(element - largest), and of exp(scale * (element - largest)). Outputs [num_rows, blocks of a row].
+void block_statistics(const Matrix& logits, int64_t block_size, float scale, float* largest, float* sums,
+                      float* tempered, Workers workers);
 
 // Cross entropy backwards, in place: logits become (exp(logit - log_sum) - [column is the label]) * gradient of the row.
 // Columns from num_columns to num_padded become 0. A label outside the columns (of another rank) is in no column.
