@@ -23,11 +23,12 @@ import torch.nn.functional as F
 
 from megatron_codex.config.model import ModelConfig
 from megatron_codex.files import atomic_file
-from megatron_codex.ops import bias_gelu, cross_entropy, flat_adam, layer_norm, softmax
+from megatron_codex.ops import bias_gelu, cross_entropy, flat_adam, layer_norm, shared_prefix, softmax
 from megatron_codex.ops.cuda_library import why_missing
-from megatron_codex.ops.roofline import H100, TRUE_VOCABULARY, bounds
+from megatron_codex.ops.roofline import DECODED_POSITIONS, DECODED_SAMPLES, H100, TRUE_VOCABULARY, bounds
 
 CALLS, WARM_UP = 50, 10
+PROMPT_POSITIONS = 1024
 Program = Callable[[], Any]
 Programs = dict[str, Program | str]
 """By name: what is timed, or why it is not there."""
@@ -57,9 +58,10 @@ def lines(model: ModelConfig, tp_size: int) -> Iterator[str]:
     for bound in found:  # forward and backward together, as they are timed
         operation = bound.kernel.partition(",")[0]
         least[operation] = least.get(operation, 0.0) + bound.seconds(H100)
+    least["decode_suffix"] += least.pop("merge_attn_states")
     least["flat_adam"] *= _adam_elements(model) / (model.num_parameters(TRUE_VOCABULARY) // tp_size)
     yield f"Measured on {torch.cuda.get_device_name()}, torch {torch.__version__}; medians of {CALLS} calls."
-    yield f"Shapes: {model.preset}, TP {tp_size}, micro-batch 1, bf16. Forward and backward, but for Adam."
+    yield f"Shapes: {model.preset}, TP {tp_size}, micro-batch 1, bf16. Forward and backward, but for Adam and decoding."
     yield from ("", "| operation | program | us | H100 roofline, computed, us |", "| --- | --- | --- | --- |")
     for operation, programs in cases(model, tp_size):
         timed = times({name: program for name, program in programs.items() if not isinstance(program, str)})
@@ -90,6 +92,7 @@ def cases(model: ModelConfig, tp_size: int) -> Iterator[tuple[str, Programs]]:
     yield "layer_norm", _layer_norm(model, tp_size)
     yield "causal_softmax", _causal_softmax(model, tp_size)
     yield "flat_adam", _adam(model)
+    yield "decode_suffix", _decoding(model, tp_size)
 
 
 def both_ways(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> Program:
@@ -210,6 +213,46 @@ def _causal_softmax(model: ModelConfig, tp_size: int) -> Programs:
             lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), *attention
         ),
         "flash-attn (the whole attention)": _optional(flash),
+    }
+
+
+def _decoding(model: ModelConfig, tp_size: int) -> Programs:
+    """One new token of each sample of one prompt: over the prompt and over 256 own positions."""
+    heads, size = model.num_attention_heads // tp_size, model.hidden_size // model.num_attention_heads
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, device="cuda").bfloat16()
+
+    samples = torch.arange(DECODED_SAMPLES, device="cuda")
+    prompts = shared_prefix.Prompts(
+        keys=normal(1, heads, size, PROMPT_POSITIONS),
+        values=normal(1, heads, PROMPT_POSITIONS, size),
+        lengths=torch.tensor([PROMPT_POSITIONS], dtype=torch.int32, device="cuda"),
+        prompt_of=torch.zeros_like(samples),
+        place_of=samples,
+        most_samples=DECODED_SAMPLES,
+    )
+    queries = normal(DECODED_SAMPLES, heads, size)
+    own = [normal(DECODED_SAMPLES, heads, DECODED_POSITIONS, size) for _ in range(2)]
+    lengths = torch.full((DECODED_SAMPLES,), DECODED_POSITIONS, dtype=torch.int32, device="cuda")
+    given = (queries, prompts, *(x.transpose(1, 2) for x in own), lengths)
+    of_prompt = prompts.keys.transpose(2, 3), prompts.values
+    # What is done without sharing: every sample has the prompt's keys and values beside its own.
+    keys, values = (
+        torch.cat((x.expand(DECODED_SAMPLES, -1, -1, -1), y), dim=2) for x, y in zip(of_prompt, own, strict=True)
+    )
+
+    def flash() -> Program:
+        from flash_attn import flash_attn_func
+
+        flat = [x.transpose(1, 2).contiguous() for x in (queries[:, :, None], keys, values)]
+        return lambda: flash_attn_func(*flat)
+
+    return {
+        "ours (with the prompt's products)": lambda: shared_prefix.shared_prefix_attention(*given, scale=size**-0.5),
+        "torch, in the same parts": lambda: shared_prefix.reference_shared_prefix_attention(*given, scale=size**-0.5),
+        "torch SDPA, a prompt a sample": lambda: F.scaled_dot_product_attention(queries[:, :, None], keys, values),
+        "flash-attn, a prompt a sample": _optional(flash),
     }
 
 

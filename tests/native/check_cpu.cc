@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "../../csrc/cpu/attention/attention.h"
 #include "../../csrc/cpu/filter/documents.h"
 #include "../../csrc/cpu/json/lines.h"
 #include "../../csrc/cpu/rows/rows.h"
@@ -91,6 +92,8 @@ class Checker {
     check_lines(data.get(), offsets.back());
     check_rows<float>(data.get(), text.size(), codex::Element::kFloat32);
     check_rows<uint16_t>(data.get(), text.size(), codex::Element::kBfloat16);
+    check_attention<float>(data.get(), text.size(), codex::Element::kFloat32);
+    check_attention<uint16_t>(data.get(), text.size(), codex::Element::kBfloat16);
     for (size_t document = 0; document + 1 < offsets.size(); ++document) {
       check_alone(data.get() + offsets[document], offsets[document + 1] - offsets[document]);
     }
@@ -206,6 +209,9 @@ class Checker {
         return codex::Matrix{values.data(), element, num_rows, columns, columns};
       };
       codex::row_statistics(matrix(given), largest.data(), sums.data(), workers);
+      const int64_t num_blocks = num_rows * ((columns + 6) / 7);
+      std::vector<float> of_blocks(num_blocks), plain(num_blocks), tempered(num_blocks);
+      codex::block_statistics(matrix(given), 7, 1.25f, of_blocks.data(), plain.data(), tempered.data(), workers);
       codex::cross_entropy_gradient(matrix(gradient), columns, labels.data(), largest.data(), ones.data(), workers);
       codex::gelu(matrix(given), matrix(out), workers);
       codex::gelu_gradient(matrix(given), matrix(given), matrix(in_gradient), workers);
@@ -220,6 +226,57 @@ class Checker {
       require(results(instructions, 3) == found, "rows with more threads");
       for (int64_t i = 0; i < num_rows; ++i) {  // sums in another order
         require(std::abs(found.second[i] - expected.second[i]) <= 1e-5f * expected.second[i], "sum of exponentials");
+      }
+    }
+  }
+
+  // The bytes as queries, keys and values from -2 to 2 of rows that continue two prompts, each tensor in memory of its size
+  // exactly; sizes, lengths and the window come from the first bytes.
+  template <class Stored>
+  void check_attention(const uint8_t* data, size_t size, codex::Element element) {
+    if (size < 8) return;
+    const int64_t num_rows = data[0] % 20 + 1, heads = data[1] % 3 + 1, channels = data[2] % 40 + 1;
+    const int64_t room = 32 * (data[3] % 2 + 1), own_room = data[4] % 12, window = data[5] % 3 == 0 ? data[6] % 60 : 0;
+    const auto numbers = [&](int64_t count, size_t from) {
+      std::vector<Stored> made(count);
+      for (int64_t i = 0; i < count; ++i) {
+        const float value = (data[(from + i) % size] - 128) / 64.0f;
+        uint32_t bits;
+        std::memcpy(&bits, &value, sizeof bits);
+        if (sizeof(Stored) == 2) bits >>= 16;
+        std::memcpy(&made[i], &bits, sizeof(Stored));
+      }
+      return made;
+    };
+    const auto queries = numbers(num_rows * heads * channels, 1);
+    const auto prompt_keys = numbers(2 * heads * channels * room, 2), prompt_values = numbers(2 * heads * room * channels, 3);
+    const auto keys = numbers(num_rows * heads * own_room * channels, 4), values = numbers(keys.size(), 5);
+    const std::vector<int32_t> prompt_lengths{static_cast<int32_t>(data[7] % (room + 1)), static_cast<int32_t>(room)};
+    std::vector<int32_t> lengths(num_rows);
+    std::vector<int64_t> prompt_of_row(num_rows);
+    for (int64_t row = 0; row < num_rows; ++row) {
+      lengths[row] = static_cast<int32_t>(data[row % size] % (own_room + 1));
+      prompt_of_row[row] = row * 3 >= num_rows;
+    }
+    const auto attended = [&](Instructions instructions, int num_threads) {
+      std::vector<Stored> found(queries.size());
+      const codex::SharedPrefixAttention given{
+          element, num_rows, heads, channels, queries.data(), heads * channels, channels, prompt_keys.data(),
+          prompt_values.data(), room, prompt_lengths.data(), prompt_of_row.data(), keys.data(), values.data(),
+          heads * own_room * channels, channels, own_room * channels, lengths.data(), window, 0.25f, found.data()};
+      codex::shared_prefix_attention(given, {instructions, num_threads});
+      return found;
+    };
+    const auto expected = attended(Instructions::kScalar, 1);
+    for (const Instructions instructions : available_) {
+      const auto found = attended(instructions, 1);
+      require(attended(instructions, 3) == found, "attention with more threads");
+      if (sizeof(Stored) != sizeof(float)) continue;
+      for (size_t i = 0; i < found.size(); ++i) {  // sums in another order, of values up to 2
+        float one, other;
+        std::memcpy(&one, &found[i], sizeof one);
+        std::memcpy(&other, &expected[i], sizeof other);
+        require(std::abs(one - other) <= 1e-4f, "attention");
       }
     }
   }

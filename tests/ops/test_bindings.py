@@ -14,12 +14,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from megatron_codex.ops import bias_gelu, cross_entropy, flat_adam, layer_norm, shared_prefix, softmax
 from megatron_codex.ops.registered import SCHEMAS
+from megatron_codex.ops.shared_prefix import Prompts, attend_to_prompts
+from megatron_codex.sampling.cache import KeyValueCache
 from tests.ops.examples import EXAMPLES, TOLERANCES, Drawn, assert_close, tensors_of
 from tests.ops.kernels.build import cuda_headers, folder, kernel, need_compiler
 from tests.ops.test_cuda_build import COMPOSED, build_cuda
+from tests.sampling.conftest import make_model, random_tensors
 
 NAMESPACE = "megatron_codex_on_cpu"
 REGISTERING = (bias_gelu, cross_entropy, flat_adam, layer_norm, shared_prefix, softmax)
@@ -59,6 +63,26 @@ def test_kernels_are_called_as_their_headers_say(kernels: Any, name: str, dtype:
     assert found
     for mine, reference in zip(found, wanted, strict=True):
         assert_close(mine, reference, TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("bands", [(None, None), (None, 2)], ids=["dense", "banded"])
+def test_what_sampling_passes_is_taken(kernels: Any, dtype: torch.dtype, bands: tuple[int | None, ...]) -> None:
+    """A decoder of heads of 64 whose attention over own positions, and the merge, are the CUDA programs: prompts of one
+    token and of several, the first tokens, queries and keys as the decoder lays them out. Against plain torch."""
+
+    def attention(queries: Tensor, prompts: Prompts, *own: Tensor, scale: float, window: int = 0) -> Tensor:
+        of_prompts = attend_to_prompts(queries, prompts, own[2], window=window, scale=scale)
+        return kernels.merge_attn_states(*of_prompts, *kernels.decode_suffix(queries, *own, window, scale))[0]
+
+    tensors = random_tensors(hidden_size=256, std=0.05)
+    decoder = make_model(tensors, kernels="reference", attention_bands=bands, dtype=dtype).decoder
+    prompts = [decoder.prefill(torch.tensor(tokens))[1] for tokens in ([5], [7, 2, 9, 200, 31, 8, 4])]
+    mine = KeyValueCache(prompts, [0, 1, 1], attention=attention)
+    plain = decoder.cache(prompts, [0, 1, 1])
+    for tokens in ([1, 2, 3], [50, 60, 70], [9, 8, 7]):
+        got, expected = (decoder.step(torch.tensor(tokens), cache) for cache in (mine, plain))
+        assert_close(got, expected, 3 * TOLERANCES[dtype])  # two layers, and the norms between
 
 
 _FIVE = torch.zeros(5)
@@ -140,6 +164,12 @@ def test_every_refusal_has_a_case() -> None:
     said = [words for source in build_cuda.binding_sources() for words in refusal.findall(source.read_text())]
     assert len(said) == sum(source.read_text().count("call.check(") for source in build_cuda.binding_sources()) > 30
     assert not [words for words in said if not any(re.match(line, words) for *_, line in WRONG.values())]
+
+
+def test_heads_that_decode_suffix_is_not_compiled_for_are_refused(kernels: Any) -> None:
+    own = torch.zeros(3, 4, 2, 48)
+    with pytest.raises(RuntimeError, match="decode_suffix: a size is negative or beyond what the kernel takes"):
+        kernels.decode_suffix(torch.zeros(3, 2, 48), own, own, torch.ones(3, dtype=torch.int32), 0, 1.0)
 
 
 def test_a_dtype_without_kernel_is_refused(kernels: Any) -> None:
