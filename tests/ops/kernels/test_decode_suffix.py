@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from megatron_codex.ops import reference
+from megatron_codex.ops.programs import HEAD_SIZES
 from tests.ops.kernels.calls import DTYPES, ORDERS, Call, Order, library, run, status
 from tests.ops.kernels.close import assert_close, normal
 
@@ -40,7 +41,7 @@ def _check(inputs: tuple[Tensor, Tensor, Tensor, Tensor], window: int, order: Or
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("head_size", [64, 80, 96, 128])
+@pytest.mark.parametrize("head_size", HEAD_SIZES)
 def test_parity(dtype: torch.dtype, head_size: int) -> None:
     _check(_inputs(dtype, head_size), 0, ORDERS["forward"])
 
