@@ -171,7 +171,9 @@ def _address(tensor: Tensor) -> int:
 
 def _matrix(rows: Tensor) -> tuple[int, str, int, int, int]:
     """(address, dtype, rows, columns, stride) of a matrix whose rows are contiguous."""
-    assert rows.dim() == 2 and (rows.stride(1) == 1 or rows.shape[1] <= 1), "rows must be contiguous"
+    assert rows.dim() == 2, "rows of a matrix"
+    in_order = rows.stride(1) == 1 or rows.shape[1] <= 1 or rows.shape[0] == 0
+    assert in_order, "rows must be contiguous"
     return _address(rows), DTYPES[rows.dtype], rows.shape[0], rows.shape[1], max(rows.stride(0), rows.shape[1])
 
 

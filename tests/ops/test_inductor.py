@@ -1,8 +1,8 @@
 """torch.compile by Inductor, whole: layers with their loss, forward and backward, and the optimizer's step in place.
 
-Inductor lays out the tensors between operations as it likes, and functionalises what is written in place: where a fake
-kernel's strides or a schema's marks were wrong, numbers would be. tests/ops/test_registered.py traces every operation;
-here a few are compiled, for each kernel that g++ compiles takes seconds.
+Inductor lays out the tensors between operations as it likes: where a fake kernel's strides were wrong, so were numbers.
+tests/ops/test_registered.py checks and traces every operation; here a few are compiled, for each kernel that g++
+compiles takes seconds.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,8 +69,12 @@ def test_labels_of_any_integer_type(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("parts", [REGISTERED, REFERENCE], ids=["registered", "reference"])
 def test_the_heads_labels_may_be_int32(parts: CrossEntropy) -> None:
+    def pieces(logits: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        assert labels.dtype == torch.int64, "all that the CUDA kernel takes"
+        return parts.pieces(logits, labels, *rest)
+
     hidden, weight = torch.eye(ROWS), _logits().t().contiguous()
-    how: dict[str, Any] = {"true_columns": COLUMNS, "tp_group": None, "parts": parts}
+    how: dict[str, Any] = {"true_columns": COLUMNS, "tp_group": None, "parts": replace(parts, pieces=pieces)}
     losses = linear_cross_entropy(hidden, weight, LABELS.int(), **how)
     torch.testing.assert_close(losses, F.cross_entropy(_logits(), LABELS, reduction="none"))
 
