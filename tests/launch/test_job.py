@@ -94,8 +94,9 @@ def test_the_last_requeue_is_followed_by_a_failure(slurm: FakeSlurm, config: Lau
 
 def test_a_failure_is_told_with_its_facts(slurm: FakeSlurm, config: LaunchConfig) -> None:
     slurm.rank("exit 1")
-    slurm.run(render(config, work_key="key"))
+    slurm.run(render(config, work_key="key"), restarts=1)
     facts = dict(line.split("=", 1) for line in (config.run_dir / "facts").read_text().splitlines())
+    assert facts["MCX_RESTARTS"] == "1"
     assert facts["MCX_REASON"] == "the work failed (rank 0 on node7 was the first to end, with exit code 1)"
     assert (facts["MCX_JOB_ID"], facts["MCX_NAME"], facts["MCX_EXIT_CODE"]) == ("41", "run", "1")
     assert facts["MCX_LOG"] == f"{config.run_dir}/launch/run-41.out"
@@ -233,6 +234,13 @@ def test_bad_input_is_not_queued_again_even_when_warned(slurm: FakeSlurm, config
     slurm.rank(TOLD.format(code=2))
     job = slurm.run(render(config, work_key="key"), signals=[signal.SIGUSR1])
     assert (job.calls, job.code) == (["scancel --signal=USR1 41"], 2)
+
+
+def test_whatever_code_a_warned_rank_ends_with_the_job_goes_back(slurm: FakeSlurm, config: LaunchConfig) -> None:
+    slurm.rank(TOLD.format(code=9))  # a program that knows of no signal's meaning
+    job = slurm.run(render(config, work_key="key"), signals=[signal.SIGUSR1])
+    assert events(config)[-1] == "requeued", job.output
+    assert job.calls[-1] == REQUEUE
 
 
 def test_what_slurm_ends_is_not_queued_again(slurm: FakeSlurm, config: LaunchConfig) -> None:

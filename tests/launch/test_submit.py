@@ -71,8 +71,7 @@ def calls(slurm: Path, program: str = "sbatch") -> list[str]:
 
 def test_a_job_is_submitted_once(slurm: Path, tmp_path: Path) -> None:
     config = sampling(tmp_path)
-    first = submit(submitted_work(config))
-    assert (first.job, str(first)) == ("101", f"run: job 101, log {tmp_path}/run/launch/run-101_*.out")
+    assert str(submit(submitted_work(config))) == f"run: job 101, log {tmp_path}/run/launch/run-101_*.out"
     (slurm / "queue").write_text("101|0|RUNNING|None|node1|59:00\n101|1|PENDING|Priority||1:00:00\n")
     again = submit(submitted_work(config))
     assert (again.job, again.is_new) == ("101", False)
@@ -182,6 +181,15 @@ def test_a_chain_whose_stage_is_refused_is_taken_back(slurm: Path, chain: ChainC
     with pytest.raises(InputError):
         submit_chain(chain)
     assert calls(slurm, "scancel") == ["101 102"]
+
+
+def test_what_was_in_the_queue_before_is_not_taken_back(slurm: Path, chain: ChainConfig) -> None:
+    submit_chain(replace(chain, stages=chain.stages[:1]))
+    (slurm / "queue").write_text("101|N/A|RUNNING|None|node1|1:00\n")
+    (slurm / "refuses").write_text("3")
+    with pytest.raises(InputError):
+        submit_chain(chain)
+    assert calls(slurm, "scancel") == ["102"]
 
 
 def test_a_changed_stage_makes_those_after_it_other_work(slurm: Path, chain: ChainConfig, tmp_path: Path) -> None:
