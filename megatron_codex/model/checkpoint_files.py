@@ -1,7 +1,8 @@
 """Where a run's checkpoints lie and which of them are whole. No torch here.
 
 OUTPUT/checkpoints/step_00000100/   shards and index.json (checkpoint_shards.py), manifest.json with each file's size
-OUTPUT/checkpoints/latest.txt       name of the newest, for people and scripts; here the directories decide
+OUTPUT/checkpoints/latest.txt       name of the newest, for people and scripts; here the directories decide, and it
+                                    tells that one is gone
 OUTPUT/checkpoints/best             link to the step of the best evaluation, where the run looks for it
 
 A step directory is written under a temporary name and renamed, so one that exists was whole when it was written;
@@ -52,12 +53,14 @@ def step_directories(checkpoints: Path) -> list[Path]:
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest whole step directory; damaged ones are named in a warning and passed over. None: there are none.
+    """The newest whole step directory; damaged ones, and the last one where it is gone, are named in a warning and
+    passed over. None: there were never any.
 
-    Raises: InputError when there are some, but all are damaged.
+    Raises: InputError when there are some, but all are damaged; and when all are gone.
     """
     directories = step_directories(checkpoints)
-    faults: list[tuple[Path, str]] = []
+    lost = _lost_checkpoint(checkpoints, directories)
+    faults: list[tuple[Path, str]] = [] if lost is None else [(lost, f"{LATEST} names it, and it is gone")]
     for path in reversed(directories):
         fault = checkpoint_fault(path)
         if fault is None:
@@ -66,11 +69,25 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
                     _logger.warning("%s: %s; taking the checkpoint before it", damaged, reason)
             return path
         faults.append((path, fault))
+    if lost is not None and not directories:
+        rule = f"there is no checkpoint here, and {LATEST} names {lost.name}"
+        raise InputError(str(checkpoints), rule=rule, remedy=f"bring it back, or remove {LATEST} to begin anew")
     if faults:
         newest, reason = faults[0]
         rule = f"no checkpoint here is whole; of {newest.name}, {reason}"
         raise InputError(str(checkpoints), rule=rule, remedy="copy one again, or name another directory")
     return None
+
+
+def _lost_checkpoint(checkpoints: Path, directories: list[Path]) -> Path | None:
+    """The step that latest.txt names, where it is later than all that are there: somebody has removed it."""
+    try:
+        name = (checkpoints / LATEST).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    if _STEP.fullmatch(name) is None or (directories and step_number(directories[-1]) >= int(name.split("_")[1])):
+        return None
+    return checkpoints / name
 
 
 def checkpoint_fault(directory: Path) -> str | None:

@@ -11,7 +11,9 @@ training. A failed save stops the run at the next save or at the end, on all ran
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import secrets
 import shutil
 import threading
@@ -19,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -98,7 +101,8 @@ class _Save:
 
 class CheckpointSaver:
     """Writes a run's checkpoints, one at a time; `save` and `finish` are collective. A context manager: an exception
-    inside waits for what is being written, so that a checkpoint begun before a fault is not lost by it."""
+    inside waits for what is being written, so that a checkpoint begun before a fault is not lost by it. Entering it is
+    collective, and raises WorkError where no checkpoint could be written: before a step, not after hours of them."""
 
     def __init__(
         self, engine: TrainingEngine, config: TrainConfig, checkpoints: Path, *, data_fingerprint: str
@@ -109,6 +113,7 @@ class CheckpointSaver:
         self._under_way: _Save | None = None
 
     def __enter__(self) -> CheckpointSaver:
+        _agree(_done(partial(_require_writable, self._checkpoints)), self._checkpoints)
         return self
 
     def __exit__(
@@ -245,6 +250,15 @@ def _wait_for_writers(save: _Save) -> None:
         time.sleep(_POLL_S)
 
 
+def _require_writable(directory: Path) -> None:
+    """Raise OSError where this rank may not write into a directory, or may not make it."""
+    while not directory.exists():
+        directory = directory.parent
+    if not os.access(directory, os.W_OK | os.X_OK):
+        reason = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(reason, os.strerror(reason), str(directory))
+
+
 def _done(work: Callable[[], None]) -> Future[None]:
     future: Future[None] = Future()
     try:
@@ -273,7 +287,7 @@ def _agree(future: Future[None] | None, directory: Path) -> None:
         free = shutil.disk_usage(directory.parent if directory.parent.exists() else "/").free // 2**20
         raise WorkError(
             f"{directory}: the checkpoint cannot be written (rank {rank}: {reason}); {free} MiB are free there; those "
-            "before it stay: make room and run the command again"
+            "before it stay: make room, or allow to write there, and run the command again"
         )
 
 

@@ -28,8 +28,10 @@ from megatron_codex.model.checkpoint_files import (
 )
 from megatron_codex.model.same_run import identity, require_equal, require_same_run
 from megatron_codex.model.weights import describe_checkpoint
+from megatron_codex.rank import is_first_rank
 from megatron_codex.training.checkpoint import Progress
 from megatron_codex.training.engine import TrainingEngine
+from megatron_codex.training.metrics import METRICS, read_metrics
 from megatron_codex.training.plateau import Plateau
 from megatron_codex.training.spikes import Spikes
 from megatron_codex.training.state import initialise, load_state
@@ -56,6 +58,13 @@ def find_start(config: TrainConfig, *, data_fingerprint: str) -> Path | None:
     start = newest_checkpoint(checkpoints) if config.training.resume == "auto" else _named_checkpoint(config)
     if start is not None:
         _require_same(config, start, data_fingerprint)
+    elif is_first_rank() and (num_steps := len(read_metrics(config.training.output_dir))):
+        _logger.warning(
+            "%s: no checkpoint is here, none written or all removed; the %d steps of %s are done anew",
+            checkpoints,
+            num_steps,
+            METRICS,
+        )
     return start
 
 

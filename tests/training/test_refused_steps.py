@@ -39,6 +39,7 @@ def outcomes(directory: Path) -> dict[str, str]:
         "tensor_bad": _job(directory, "tensor_bad", bad),
         "once": _job(directory, "once", bad | {"once": True}),
         "skipped": _job(directory, "skipped", bad, **SKIPS),
+        "read_only": _job(directory, "read_only", {"kind": "read_only", "rank": 1}),
         "skipped_often": _job(directory, "skipped_often", bad | {"steps": [3, 4]}, **SKIPS),
     }
     return dict(zip(jobs, run_ranks(2, list(jobs.values()), directory / "ranks"), strict=True))
@@ -83,3 +84,15 @@ def test_a_gradient_that_is_not_finite_is_skipped_on_request_and_counted(
 def test_too_many_bad_gradients_in_a_row_end_the_run(outcomes: dict[str, str]) -> None:
     assert outcomes["skipped_often"].startswith("WorkError: step 4: gradient norm is nan; it comes from rank 1")
     assert "2 batches in a row were skipped" in outcomes["skipped_often"]
+
+
+def test_a_rank_that_may_not_write_checkpoints_says_so_before_the_first_step(
+    outcomes: dict[str, str], directory: Path
+) -> None:
+    place = directory / "read_only"
+    assert outcomes["read_only"].startswith(
+        f"WorkError: {place}/checkpoints: the checkpoint cannot be written (rank 1: "
+    )
+    assert "Permission denied" in outcomes["read_only"] and "\n" not in outcomes["read_only"]
+    assert "allow to write there" in outcomes["read_only"]
+    assert not (place / "checkpoints").exists() and not metrics(place)

@@ -192,6 +192,32 @@ def test_auto_takes_the_checkpoint_before_a_damaged_one(
         find_start(config, data_fingerprint=fingerprint)  # not a new run, which would write over what is left
 
 
+def test_a_checkpoint_that_is_gone_is_missed(
+    stopped: tuple[Path, TrainConfig, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints, config, fingerprint = stopped
+    shutil.rmtree(checkpoints / "step_00000012")
+    assert find_start(config, data_fingerprint=fingerprint) == checkpoints / "step_00000009"
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning.endswith("step_00000012: latest.txt names it, and it is gone; taking the checkpoint before it")
+    for step in (3, 6, 9):
+        shutil.rmtree(checkpoints / f"step_{step:08d}")
+    with pytest.raises(InputError, match=r"there is no checkpoint here, and latest\.txt names step_00000012; bring it"):
+        find_start(config, data_fingerprint=fingerprint)
+
+
+def test_steps_that_are_done_anew_are_told(
+    stopped: tuple[Path, TrainConfig, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints, config, fingerprint = stopped
+    shutil.rmtree(checkpoints)
+    assert find_start(config, data_fingerprint=fingerprint) is None
+    assert not caplog.records
+    (checkpoints.parent / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    assert find_start(config, data_fingerprint=fingerprint) is None
+    assert "the 2 steps of metrics.jsonl are done anew" in caplog.text
+
+
 def test_a_named_checkpoint_is_taken_or_refused(stopped: tuple[Path, TrainConfig, str]) -> None:
     checkpoints, config, fingerprint = stopped
 
