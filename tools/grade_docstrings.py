@@ -12,8 +12,9 @@ from megatron_codex.evaluation.grade_docstrings import run_round_trip
 from megatron_codex.evaluation.round_trip import Sample
 from megatron_codex.log import configure_logging, progress
 from megatron_codex.records import Completion
-from megatron_codex.sampling.generate import Prompt, generate
+from megatron_codex.sampling.generate import generate
 from megatron_codex.sampling.stopping import ClosingQuotes, Stop, StopSequences
+from megatron_codex.sampling.work import Prompt
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ from megatron_codex.errors import run_command
 from megatron_codex.log import configure_logging
 from megatron_codex.problems.readers import read_problems
 from megatron_codex.problems.render import render_d, render_s
-from megatron_codex.sampling.generate import Prompt
 from megatron_codex.sampling.samples_file import write_samples
 from megatron_codex.sampling.stopping import CODE_STOPS, ClosingQuotes, Stop, StopSequences
+from megatron_codex.sampling.work import Prompt
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from megatron_codex.errors import InputError
 from megatron_codex.files import atomic_directory, atomic_file
 from megatron_codex.jsonl import write_jsonl
 from megatron_codex.manifest import write_manifest
+from megatron_codex.problems.bodies import body_key
 from megatron_codex.problems.ci_project import ProjectOutcome
-from megatron_codex.problems.duplicates import body_key
 from megatron_codex.problems.from_trace import STAGES
 from megatron_codex.problems.funnel import Funnel, write_funnel
 from megatron_codex.problems.funnel_figure import funnel_figure

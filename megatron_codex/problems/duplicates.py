@@ -1,19 +1,17 @@
 """Problems that are one and the same: by their program, or by what it does.
 
 In: problems. Out: those to keep, the first of each sort, whose provenance counts the others; and what was merged.
-Same body: the same syntax tree of context and function, docstrings, annotations and names of its own variables aside.
+Same body: problems/bodies.py.
 Same behaviour: each passes the other's tests (on arguments and results of the same types, to begin with).
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from megatron_codex.problems.functions import FunctionNode, docstring_node, parse_source
+from megatron_codex.problems.bodies import body_key
 from megatron_codex.records import Problem
 from megatron_codex.sandbox.pool import JudgePool
 from megatron_codex.sandbox.program import Program
@@ -51,35 +49,6 @@ def merge_duplicates(
         counts[same.get(each.kept, each.kept)] += 1
     kept_problems = [_counted(each, counts[each.task_id]) for each in different if each.task_id not in same]
     return kept_problems, merged
-
-
-def body_key(problem: Problem) -> str:
-    """Equal for problems with the same body. Raises: NotSplit for a program that is no Python."""
-    tree = parse_source(problem.prompt + problem.canonical_solution)
-    for node in ast.walk(tree):
-        if isinstance(node, FunctionNode):
-            docstring = docstring_node(node)
-            node.body = [each for each in node.body if each is not docstring] or [ast.Pass()]
-            node.returns = None
-        elif isinstance(node, ast.arg):
-            node.annotation = None
-    if tree.body and isinstance(tree.body[-1], FunctionNode):
-        _rename(tree.body[-1])
-    return hashlib.sha256(ast.dump(tree).encode(errors="surrogatepass")).hexdigest()
-
-
-def _rename(function: FunctionNode) -> None:
-    """The function and its own variables, by the order in which they come."""
-    stored = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
-    names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
-    stored |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    numbers: dict[str, str] = {function.name: "function"}
-    function.name = "function"
-    for node in ast.walk(function):
-        if isinstance(node, ast.arg):
-            node.arg = numbers.setdefault(node.arg, f"variable {len(numbers)}")
-        elif isinstance(node, ast.Name) and (node.id in stored or node.id in numbers):
-            node.id = numbers.setdefault(node.id, f"variable {len(numbers)}")
 
 
 def _same_behaviour(problems: Sequence[Problem], open_pool: Callable[[], JudgePool]) -> dict[str, str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from megatron_codex.corpus.banding import band_keys, choose_banding
 from megatron_codex.corpus.sketches import EMPTY, sketch_documents
-from megatron_codex.problems.duplicates import body_key
+from megatron_codex.problems.bodies import body_key
 from megatron_codex.problems.functions import NotSplit
 from megatron_codex.records import Problem
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,38 +23,13 @@ from megatron_codex.model.checkpoint_files import read_checkpoint_manifest, reso
 from megatron_codex.ops.programs import Active, Device, in_words, of_sampling, require_kernels
 from megatron_codex.records import Completion
 from megatron_codex.sampling.stopping import Stop
+from megatron_codex.sampling.work import Decode, Item, Prompt, Work
 
 if TYPE_CHECKING:
     from megatron_codex.sampling.ranks import ModelRanks
 
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What the model is given for one task."""
-
-    task_id: str
-    text: str
-
-
-Item = tuple[Prompt, int]
-"""A prompt and the index of one of its samples."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """One batch: samples, those of a prompt side by side."""
-
-    items: tuple[Item, ...]
-    config: GenerationConfig
-    stop: Stop
-    token_logps: bool
-
-
-Decode = Callable[[Work], list[Completion]]
-"""A back-end: draws the samples of one batch, in the order of its items; other processes may be given it."""
 
 
 def generate(

@@ -32,8 +32,9 @@ from megatron_codex.ops.programs import in_words
 from megatron_codex.rank import is_first_rank
 from megatron_codex.records import Completion
 from megatron_codex.sampling.drawn_samples import JOURNAL, DrawnSamples, add_sample
-from megatron_codex.sampling.generate import Decode, Prompt, draw_items, native, programs, require_distinct
+from megatron_codex.sampling.generate import draw_items, native, programs, require_distinct
 from megatron_codex.sampling.stopping import Stop
+from megatron_codex.sampling.work import Decode, Prompt
 from megatron_codex.unfinished import partial_path
 
 if TYPE_CHECKING:

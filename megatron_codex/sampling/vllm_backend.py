@@ -1,6 +1,6 @@
 """Samples drawn by vLLM from a Hugging Face folder of tools/convert_checkpoint.py: the one module that imports it.
 
-In: Work (sampling/generate.py). Out: its Completions, ended by our stop rule and cut like native ones. vLLM's own stop
+In: Work (sampling/work.py). Out: its Completions, ended by our stop rule and cut like native ones. vLLM's own stop
 strings only keep it from going on: its tokens are then read one by one by the rule of sampling/stopping.py. Each
 sample has its own seed, so it depends on its batch no more than vLLM makes it; its random numbers are not the native
 ones. Written against vLLM 0.10's documented LLM and SamplingParams; not run here, where it cannot be installed.
@@ -21,9 +21,9 @@ from megatron_codex.convert.huggingface_tokenizer import read_tokenizer
 from megatron_codex.errors import InputError, WorkError
 from megatron_codex.manifest import MANIFEST_NAME
 from megatron_codex.records import Completion, prompt_sha256
-from megatron_codex.sampling.generate import Work
 from megatron_codex.sampling.noise import sample_key
 from megatron_codex.sampling.stopping import GrowingSample, Stop, StopSequences
+from megatron_codex.sampling.work import Work
 from megatron_codex.tokenizer.codex import CodexTokenizer
 
 

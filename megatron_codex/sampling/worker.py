@@ -1,6 +1,6 @@
 """What a sampling process does: hold one checkpoint's model and decode batches with it.
 
-In: a step's checkpoint directory and Work (sampling/generate.py). Out: its Completions, in the order of its items.
+In: a step's checkpoint directory and Work (sampling/work.py). Out: its Completions, in the order of its items.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from megatron_codex.ops.programs import Kernels
 from megatron_codex.records import Completion, prompt_sha256
 from megatron_codex.sampling.batch import SampleRequest, decode_batch
-from megatron_codex.sampling.generate import Work
 from megatron_codex.sampling.loading import SamplingModel, load_sampling_model
 from megatron_codex.sampling.ranks import ALONE, ModelRanks
+from megatron_codex.sampling.work import Work
 
 
 def decode(step_directory: Path, work: Work, *, ranks: ModelRanks | None = None) -> list[Completion]:

@@ -24,9 +24,10 @@ from megatron_codex.jsonl import read_jsonl, write_jsonl
 from megatron_codex.model.checkpoint_tensors import CheckpointTensors
 from megatron_codex.model.weights import read_weights
 from megatron_codex.records import prompt_sha256
-from megatron_codex.sampling.generate import Prompt, generate
+from megatron_codex.sampling.generate import generate
 from megatron_codex.sampling.loading import load_sampling_model
 from megatron_codex.sampling.stopping import StopSequences
+from megatron_codex.sampling.work import Prompt
 from tests.convert.conftest import BAND_WIDTH, SEQ_LENGTH, model_config, step_directory, weights_of, write_run
 from tests.parallel.ranks import ROOT
 

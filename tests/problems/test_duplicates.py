@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from megatron_codex.problems.duplicates import body_key, merge_duplicates
+from megatron_codex.problems.bodies import body_key
+from megatron_codex.problems.duplicates import merge_duplicates
 from megatron_codex.records import Problem
 from megatron_codex.sandbox.pool import JudgePool
 

@@ -23,12 +23,12 @@ from torch import Tensor
 from megatron_codex.config.sampling import DecodingParallelConfig, SamplingConfig
 from megatron_codex.errors import InputError
 from megatron_codex.jsonl import read_jsonl, write_jsonl
-from megatron_codex.sampling.generate import Prompt
 from megatron_codex.sampling.loading import load_sampling_model
 from megatron_codex.sampling.noise import sample_key, uniform
 from megatron_codex.sampling.nucleus import choose_tokens
 from megatron_codex.sampling.samples_file import write_samples
 from megatron_codex.sampling.stopping import StopSequences
+from megatron_codex.sampling.work import Prompt
 from tests.parallel.ranks import call_on_ranks
 
 STOP = StopSequences(("e", "\n"))

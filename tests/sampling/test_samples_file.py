@@ -24,9 +24,10 @@ from megatron_codex.ops import programs
 from megatron_codex.ops.programs import DECODING, DRAWING
 from megatron_codex.records import Completion, prompt_sha256
 from megatron_codex.sampling import samples_file
-from megatron_codex.sampling.generate import Decode, Item, Prompt, draw_items, generate
+from megatron_codex.sampling.generate import draw_items, generate
 from megatron_codex.sampling.samples_file import write_samples
 from megatron_codex.sampling.stopping import StopSequences
+from megatron_codex.sampling.work import Decode, Item, Prompt
 from megatron_codex.tokenizer.codex import CodexTokenizer
 from tests.sampling.conftest import VOCAB_SIZE
 

@@ -19,9 +19,9 @@ from megatron_codex.convert.run import convert
 from megatron_codex.errors import InputError, WorkError
 from megatron_codex.jsonl import read_jsonl, write_jsonl
 from megatron_codex.sampling import vllm_backend
-from megatron_codex.sampling.generate import Prompt
 from megatron_codex.sampling.samples_file import write_samples
 from megatron_codex.sampling.stopping import CODE_STOPS, StopSequences
+from megatron_codex.sampling.work import Prompt
 from megatron_codex.tokenizer.codex import CodexTokenizer
 from tests.sampling.conftest import SEQ_LENGTH, VOCAB_SIZE
 
