@@ -35,7 +35,7 @@ def _calls() -> Iterator[tuple[str, Call, dict[int, tuple[list[int], list[int]]]
     yield "causal_softmax", Call("causal_softmax_gradient", gradient), shifted
     head, length = _floats(1, 1, 64), torch.ones(1, dtype=torch.int32)
     suffix = (head, head, head, length, head.clone(), one, 1, 1, 64, 64, 64, 64, 0, 1.0, 0)
-    heads = ([64], [0, 4, 96, 256, -64])
+    heads = ([64], [0, 4, 48, 256, -64])  # 80, 96 and 128 are taken too, of tensors that have them
     yield "decode_suffix", Call("decode_suffix", suffix), {6: usual, 7: usual, 8: heads, 12: ([0, 5], [-1])}
     merge = (row, one, row, one, row, one, 1, 4, 0)
     yield "merge_attn_states", Call("merge_attn_states", merge), {6: usual, 7: ([0, 4], [-1, 1025])}
