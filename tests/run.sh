@@ -11,4 +11,5 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-exec python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder "$@"
+# A test process that crashes ends the run: with another one in its place pytest-xdist can wait for ever.
+exec python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder --max-worker-restart 0 "$@"
