@@ -18,6 +18,7 @@ from megatron_codex.launch.chain import stage_folders
 from megatron_codex.launch.one_at_a_time import runs_here
 from megatron_codex.launch.queue import QueuedTask, queued_tasks
 from megatron_codex.launch.submit import read_jobs
+from megatron_codex.launch.work import log_file
 
 _METRICS_BYTES = 1 << 16
 """Of the end of metrics.jsonl: some hundred steps, whose mean is the speed."""
@@ -97,8 +98,7 @@ def _stage(name: str, run_dir: Path, queued: Sequence[QueuedTask]) -> StageStatu
     who = runs_here(folder / f"{name}.running")
     state, detail = ("running", f"on {who}") if who else _state(here, events, all_done=done >= config.array.tasks)
     if job is not None and state in ("failed", "lost"):
-        number = f"{job}_*" if config.array.tasks > 1 else job
-        detail += f"; log {folder / name}-{number}.out"
+        detail += f"; log {log_file(folder, name, job=job, tasks=config.array.tasks)}"
     return StageStatus(
         name=name,
         command=config.command,

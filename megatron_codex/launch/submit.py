@@ -23,7 +23,7 @@ from megatron_codex.launch.one_at_a_time import require_not_running_here, take_l
 from megatron_codex.launch.queue import QueuedTask, queued_tasks, submit_script
 from megatron_codex.launch.rules import check_launch, slurm_faults
 from megatron_codex.launch.script import render
-from megatron_codex.launch.work import Work, work_of
+from megatron_codex.launch.work import Work, log_file, work_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class Submitted:
             return f"{name}: done before"
         if not self.is_new:
             return f"{name}: job {self.job} is in the queue already"
-        number = f"{self.job}_*" if self.work.config.array.tasks > 1 else self.job
-        return f"{name}: job {self.job}, log {self.work.folder / name}-{number}.out"
+        log = log_file(self.work.folder, name, job=self.job, tasks=self.work.config.array.tasks)
+        return f"{name}: job {self.job}, log {log}"
 
 
 def submitted_work(config: LaunchConfig, *, after: Sequence[Work] = ()) -> Work:

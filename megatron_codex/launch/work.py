@@ -61,6 +61,11 @@ class Work:
         (self.done_folder / str(task)).touch()
 
 
+def log_file(folder: Path, name: str, *, job: str, tasks: int) -> Path:
+    """Where a job writes what it prints, as launch/script.py has it; of an array, a pattern. folder: RUN/launch."""
+    return folder / f"{name}-{job}{'_*' if tasks > 1 else ''}.out"
+
+
 def work_of(config: LaunchConfig, own: Any, *, after: Sequence[str] = ()) -> Work:
     """own: the command's configuration. after: keys of the work that this one reads.
 

@@ -137,8 +137,7 @@ def _gradient_cpu(
     gradients_N: Tensor,
     num_columns: int,
 ) -> None:
-    whole_rows = logits_NV.stride(1) == 1 or logits_NV.shape[1] <= 1
-    if loss_mask_N is not None or not whole_rows or not rows.takes(logits_NV):
+    if loss_mask_N is not None or not rows.in_order(logits_NV) or not rows.takes(logits_NV):
         _gradient(logits_NV, labels_N, loss_mask_N, log_sums_N, gradients_N, num_columns)
         return
     rows.cross_entropy_gradient(
@@ -154,8 +153,7 @@ def _at_once(logits_NV: Tensor, labels_N: Tensor, gradients_N: Tensor, num_colum
 
 
 def _at_once_cpu(logits_NV: Tensor, labels_N: Tensor, gradients_N: Tensor, num_columns: int) -> tuple[Tensor, Tensor]:
-    whole_rows = logits_NV.stride(1) == 1 or logits_NV.shape[1] <= 1
-    if not whole_rows or not rows.takes(logits_NV):
+    if not rows.in_order(logits_NV) or not rows.takes(logits_NV):
         return _at_once(logits_NV, labels_N, gradients_N, num_columns)
     return rows.cross_entropy(logits_NV, true_columns=num_columns, labels_N=labels_N, gradients_N=gradients_N)
 

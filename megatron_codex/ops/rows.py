@@ -148,6 +148,11 @@ def takes(tensor: Tensor) -> bool:
     return _library(tensor) is not None
 
 
+def in_order(rows: Tensor) -> bool:
+    """Whether each row of a matrix lies without gaps, as the C++ library reads it."""
+    return rows.stride(1) == 1 or rows.shape[1] <= 1 or rows.shape[0] == 0
+
+
 def is_fake(tensor: Tensor) -> bool:
     """Whether a tensor has a shape and no content: in a dry run (planning/)."""
     return isinstance(tensor, FakeTensor)
@@ -172,8 +177,7 @@ def _address(tensor: Tensor) -> int:
 def _matrix(rows: Tensor) -> tuple[int, str, int, int, int]:
     """(address, dtype, rows, columns, stride) of a matrix whose rows are contiguous."""
     assert rows.dim() == 2, "rows of a matrix"
-    in_order = rows.stride(1) == 1 or rows.shape[1] <= 1 or rows.shape[0] == 0
-    assert in_order, "rows must be contiguous"
+    assert in_order(rows), "rows must be contiguous"
     return _address(rows), DTYPES[rows.dtype], rows.shape[0], rows.shape[1], max(rows.stride(0), rows.shape[1])
 
 

@@ -107,16 +107,6 @@ void add_all_values(const Stored* values, int64_t stride, const float* weights, 
   }
 }
 
-template <class Lanes>
-float largest_score(const float* scores, int64_t size) {
-  auto largest = Lanes::all(-__builtin_inff());
-  int64_t i = 0;
-  for (; i + Lanes::kWidth <= size; i += Lanes::kWidth) largest = Lanes::max(largest, Lanes::load(scores + i));
-  float found = Lanes::largest(largest);
-  for (; i < size; ++i) found = OneLane::max(found, scores[i]);
-  return found;
-}
-
 // In place: exp(score - largest). Their sum.
 template <class Lanes>
 float exponentials(float* scores, int64_t size, float largest) {
@@ -143,7 +133,7 @@ float weigh(const AttentionBlock<Stored>& block, int64_t row, const Scratch& scr
     const Stored* const key = keys + (position - block.prompt_length) * block.position_stride;
     scores[position] = product<Lanes>(query, key, block.head_size);
   }
-  return exponentials<Lanes>(scores + from, end - from, largest_score<Lanes>(scores + from, end - from));
+  return exponentials<Lanes>(scores + from, end - from, largest_of<Lanes>(scores + from, end - from));
 }
 
 // One row's own values, and the end: its sums over the sum of its weights. Without positions: zeros.

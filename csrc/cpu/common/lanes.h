@@ -75,5 +75,20 @@ typename Lanes::Floats exponential(typename Lanes::Floats x) {
   return exponential_to_88<Lanes>(Lanes::min(Lanes::all(88.0f), x));
 }
 
+// Of a row; -inf of none.
+template <class Lanes, class Stored>
+float largest_of(const Stored* row, int64_t size) {
+  const float least = -__builtin_inff();
+  typename Lanes::Floats largest = Lanes::all(least), other = largest;
+  int64_t i = 0;
+  for (; i + 2 * Lanes::kWidth <= size; i += 2 * Lanes::kWidth) {
+    largest = Lanes::max(largest, Lanes::load(row + i));
+    other = Lanes::max(other, Lanes::load(row + i + Lanes::kWidth));
+  }
+  float found = Lanes::largest(Lanes::max(largest, other));
+  for (; i < size; ++i) found = OneLane::max(found, OneLane::load(row + i));
+  return found;
+}
+
 }  // namespace
 }  // namespace codex

@@ -18,20 +18,6 @@ void over_row(int64_t size, const Operation& operation) {
   for (; i < size; ++i) operation(OneLane(), i);
 }
 
-template <class Lanes, class Stored>
-float largest_of(const Stored* row, int64_t size) {
-  const float least = -__builtin_inff();
-  typename Lanes::Floats largest = Lanes::all(least), other = largest;
-  int64_t i = 0;
-  for (; i + 2 * Lanes::kWidth <= size; i += 2 * Lanes::kWidth) {
-    largest = Lanes::max(largest, Lanes::load(row + i));
-    other = Lanes::max(other, Lanes::load(row + i + Lanes::kWidth));
-  }
-  float found = Lanes::largest(Lanes::max(largest, other));
-  for (; i < size; ++i) found = OneLane::max(found, OneLane::load(row + i));
-  return found;
-}
-
 // The next row's elements come from memory while this one's are computed; nothing is read if there is none.
 template <class Stored>
 void prefetch_row_after(const Stored* element, int64_t size) {
