@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ _LONGEST_FIRST = (
     *("parallel/test_layouts.py", "training/test_faults.py", "corpus/test_preprocess_restart.py", "sampling"),
     *("ops/test_cuda_build.py", "ops/test_bindings.py", "training/test_kernels.py"),
 )
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in the background hands on that Ctrl-C is ignored: tests of it, and what they start,
+    want it as a terminal gives it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
